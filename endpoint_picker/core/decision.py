@@ -1,0 +1,45 @@
+"""What scheduling answers: which endpoints, from which profile, and with what totals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from endpoint_picker.core.endpoints import Endpoint, Rows, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileResult:
+    """What one scheduling profile picked."""
+
+    profile: str
+    rows: tuple[int, ...]
+    """Picked table rows, best first; later ones serve when the first cannot be reached."""
+    endpoints: tuple[Endpoint, ...]
+    """The endpoints in those rows."""
+    scored_rows: Rows
+    """Rows that were scored, shape (n,)."""
+    totals: Vector
+    """Weighted sum of the scores of each of them, shape (n,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome for one request: the primary profile serves it, others help (prefill, encode)."""
+
+    primary: ProfileResult
+    results: Mapping[str, ProfileResult]
+    """Every profile that ran, by name; the primary included."""
+
+    @property
+    def row(self) -> int:
+        """Table row of the first choice."""
+        return self.primary.rows[0]
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The first choice."""
+        return self.primary.endpoints[0]
+
+    @property
+    def destination(self) -> str:
+        """Value of the destination header and metadata: `ip:port[,ip:port…]`, best first."""
+        return ",".join(endpoint.host_port for endpoint in self.primary.endpoints)

@@ -1,0 +1,292 @@
+"""The endpoint table: one numpy column per fact, one row per endpoint.
+
+The data layer writes gauges, the ledger writes what is in flight, scheduling reads. A row is reused only
+under a new generation, so that whoever remembers a row can tell that it now means another endpoint.
+All of it lives on one thread (the event loop); nothing here locks or waits.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+Vector = npt.NDArray[np.float64]
+
+_COLUMNS: dict[str, tuple[Any, Any]] = {
+    "waiting": (np.float64, np.nan),
+    "running": (np.float64, np.nan),
+    "kv_usage": (np.float64, np.nan),
+    "max_lora": (np.int64, 0),
+    "block_size": (np.int64, 0),
+    "num_blocks": (np.int64, 0),
+    "updated_at": (np.float64, -np.inf),
+    "in_flight": (np.int64, 0),
+    "in_flight_tokens": (np.int64, 0),
+    "prefill_tokens": (np.int64, 0),
+    "failures": (np.int64, 0),
+    "ejected_until": (np.float64, -np.inf),
+}
+"""Column → (type, value of a fresh row). NaN and 0 in the scraped columns mean "not known"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One replica (one rank of it) that can be picked."""
+
+    name: str
+    address: str
+    """IP address as text, IPv6 without brackets."""
+    port: int
+    namespace: str = "default"
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def id(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def host_port(self) -> str:
+        """`ip:port` as it goes on the wire, IPv6 in brackets."""
+        return join_host_port(self.address, self.port)
+
+
+def join_host_port(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """One reading of a replica's metrics page; None where the page does not have the family.
+
+    A value that cannot be true (NaN, negative, infinite) is passed as NaN: "not known from now on".
+    """
+
+    waiting: float | None = None
+    running: float | None = None
+    kv_usage: float | None = None
+    block_size: int | None = None
+    num_blocks: int | None = None
+    max_lora: int | None = None
+    lora_running: frozenset[str] | None = None
+    lora_waiting: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a new list of endpoints changed: the endpoints that came and the ones that went."""
+
+    added: tuple[Endpoint, ...]
+    removed: tuple[Endpoint, ...]
+
+
+class EndpointTable:
+    """All endpoints of the pool and what is known of each."""
+
+    generation: Rows
+    """Counts the endpoints that a row has held; even while the row is free, odd while it is in use."""
+    waiting: Vector
+    """Requests queued in the engine, scraped; NaN: not known."""
+    running: Vector
+    """Requests running in the engine, scraped; NaN: not known."""
+    kv_usage: Vector
+    """Used share of the KV cache in 0..1, scraped; NaN: not known."""
+    max_lora: Rows
+    """How many adapters the engine can run at once; 0: not known."""
+    block_size: Rows
+    """Tokens a KV block, as the engine tells; 0: not known."""
+    num_blocks: Rows
+    """KV blocks of the engine; 0: not known."""
+    updated_at: Vector
+    """When the last reading came (seconds, monotonic clock); -inf: never."""
+    in_flight: Rows
+    """Requests that we sent there and have not seen finished."""
+    in_flight_tokens: Rows
+    """Tokens charged for them (see `ledger`)."""
+    prefill_tokens: Rows
+    """The part of those tokens whose first output token has not been seen."""
+    failures: Rows
+    """Server errors in a row."""
+    ejected_until: Vector
+    """Not to be picked before this time while others can be (seconds, monotonic clock)."""
+
+    def __init__(self, *, stale_after: float = 2.0, capacity: int = 16) -> None:
+        self.stale_after = stale_after
+        """Seconds after which a reading counts no longer."""
+        self.version = 0
+        """Grows with every change of membership or labels: caches of masks are keyed by it."""
+        self.capacity = capacity
+        self.generation = np.zeros(capacity, np.int64)
+        for name, (dtype, empty) in _COLUMNS.items():
+            setattr(self, name, np.full(capacity, empty, dtype))
+        self.lora_running: list[frozenset[str]] = [frozenset()] * capacity
+        self.lora_waiting: list[frozenset[str]] = [frozenset()] * capacity
+        self._endpoints: list[Endpoint | None] = [None] * capacity
+        self._rows: dict[str, int] = {}
+        self._by_address: dict[str, list[int]] = {}
+        self._live: Rows = np.empty(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Endpoint]:
+        return (endpoint for endpoint in self._endpoints if endpoint is not None)
+
+    def __getitem__(self, row: int) -> Endpoint:
+        endpoint = self._endpoints[row]
+        if endpoint is None:
+            raise KeyError(f"row {row} holds no endpoint")
+        return endpoint
+
+    @property
+    def live(self) -> Rows:
+        """Rows in use, ascending."""
+        return self._live
+
+    def row_of(self, endpoint_id: str) -> int | None:
+        """Row of the endpoint `namespace/name`."""
+        return self._rows.get(endpoint_id)
+
+    def rows_at(self, host_port: str) -> Sequence[int]:
+        """Rows of the endpoints at `ip:port` (IPv6 in brackets) or, without a port, at that IP."""
+        return self._by_address.get(host_port, ())
+
+    def replace(self, endpoints: Iterable[Endpoint]) -> Change:
+        """Make these the members of the pool.
+
+        An endpoint that keeps its id, address and port keeps its row and all that is known of it; one
+        that moved is another replica and starts afresh.
+        """
+        wanted = {endpoint.id: endpoint for endpoint in endpoints}
+        removed = [old for old in self if not _same_place(old, wanted.get(old.id))]
+        for old in removed:
+            self._remove(old)
+        added = [new for new in wanted.values() if new.id not in self._rows]
+        for new in added:
+            self._add(new)
+        relabelled = False
+        for new in wanted.values():
+            row = self._rows[new.id]
+            relabelled |= self[row].labels != new.labels
+            self._endpoints[row] = new
+        if added or removed or relabelled:
+            self._changed()
+        return Change(tuple(added), tuple(removed))
+
+    def observe(self, row: int, gauges: Gauges, now: float) -> None:
+        """Take a reading. A family that the page lacks keeps its old value."""
+        for name in ("waiting", "running", "kv_usage", "block_size", "num_blocks", "max_lora"):
+            value = getattr(gauges, name)
+            if value is not None:
+                getattr(self, name)[row] = value
+        if gauges.lora_running is not None:
+            self.lora_running[row] = gauges.lora_running
+        if gauges.lora_waiting is not None:
+            self.lora_waiting[row] = gauges.lora_waiting
+        self.updated_at[row] = now
+
+    def fresh(self, now: float) -> Mask:
+        """Which rows in use have a reading that still counts, shape (capacity,)."""
+        return self.updated_at > now - self.stale_after
+
+    def candidates(self, now: float) -> "Candidates":
+        """Every endpoint of the pool."""
+        return Candidates(self, self._live, now)
+
+    def _add(self, endpoint: Endpoint) -> None:
+        free = np.flatnonzero(self.generation % 2 == 0)
+        if not free.size:
+            self._grow()
+            free = np.flatnonzero(self.generation % 2 == 0)
+        row = int(free[0])
+        self.generation[row] += 1
+        for name, (_, empty) in _COLUMNS.items():
+            getattr(self, name)[row] = empty
+        self.lora_running[row] = self.lora_waiting[row] = frozenset()
+        self._endpoints[row] = endpoint
+        self._rows[endpoint.id] = row
+
+    def _remove(self, endpoint: Endpoint) -> None:
+        row = self._rows.pop(endpoint.id)
+        self.generation[row] += 1
+        self._endpoints[row] = None
+
+    def _grow(self) -> None:
+        extra = self.capacity
+        self.capacity += extra
+        self.generation = np.concatenate([self.generation, np.zeros(extra, np.int64)])
+        for name, (dtype, empty) in _COLUMNS.items():
+            setattr(self, name, np.concatenate([getattr(self, name), np.full(extra, empty, dtype)]))
+        self.lora_running += [frozenset()] * extra
+        self.lora_waiting += [frozenset()] * extra
+        self._endpoints += [None] * extra
+
+    def _changed(self) -> None:
+        self.version += 1
+        self._live = np.flatnonzero(self.generation % 2 == 1)
+        self._by_address = {}
+        for row in self._live.tolist():
+            endpoint = self[row]
+            for place in (endpoint.host_port, endpoint.address):
+                self._by_address.setdefault(place, []).append(row)
+
+
+def _same_place(old: Endpoint, new: Endpoint | None) -> bool:
+    return new is not None and (old.address, old.port) == (new.address, new.port)
+
+
+class Candidates:
+    """The endpoints that may still be picked for one request: rows of the table, in row order."""
+
+    __slots__ = ("now", "rows", "table")
+
+    def __init__(self, table: EndpointTable, rows: Rows, now: float) -> None:
+        self.table = table
+        self.rows = rows
+        """Shape (n,)."""
+        self.now = now
+        """Time of the decision (seconds, monotonic clock)."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Endpoint]:
+        return (self.table[row] for row in self.rows.tolist())
+
+    def where(self, mask: Mask) -> "Candidates":
+        """Only those for which the mask, shape (n,), is true."""
+        return self if mask.all() else Candidates(self.table, self.rows[mask], self.now)
+
+    def waiting(self) -> Vector:
+        """Requests queued in each engine, shape (n,)."""
+        return self._gauge(self.table.waiting, self._own_load())
+
+    def running(self) -> Vector:
+        """Requests running in each engine, shape (n,)."""
+        return self._gauge(self.table.running, self._own_load())
+
+    def kv_usage(self) -> Vector:
+        """Used share of each KV cache in 0..1, shape (n,)."""
+        return self._gauge(self.table.kv_usage, 0.5)
+
+    def _own_load(self) -> Vector:
+        # One more than we have in flight there: what nobody can see is never better than idle.
+        return self.table.in_flight[self.rows] + 1.0
+
+    def _gauge(self, column: Vector, at_least: Vector | float) -> Vector:
+        """The scraped values; where a reading is missing or stale, an assumption in its place.
+
+        A replica that nobody can see is neither idle nor saturated: it counts as the average of those
+        that are seen, and as no better than what our own ledger knows of it. With no telemetry at all
+        the ledger alone decides.
+        """
+        values = column[self.rows]
+        known = (self.table.updated_at[self.rows] > self.now - self.table.stale_after) & ~np.isnan(values)
+        if known.all():
+            return values
+        average = float(values[known].mean()) if known.any() else -math.inf
+        return np.where(known, values, np.maximum(average, at_least))

@@ -1,0 +1,83 @@
+"""What the picker itself has in flight, written at the pick and released exactly once.
+
+The ledger is the primary load signal: it is true at once, while a scraped gauge is true some time later.
+A reservation outlives its endpoint: when the endpoint leaves the pool and its row is given to another
+one, the release finds another generation and leaves the row alone.
+"""
+
+from endpoint_picker.core.endpoints import EndpointTable
+
+
+class Ledger:
+    """Books requests and tokens to the rows of the table."""
+
+    def __init__(self, table: EndpointTable) -> None:
+        self._table = table
+        self.open = 0
+        """Reservations that are not yet released."""
+
+    def reserve(self, row: int, *, prefill_tokens: int, output_tokens: int = 0) -> "Reservation":
+        """Charge one request to an endpoint.
+
+        `prefill_tokens` are the prompt tokens that it must compute, released with the first token as
+        outstanding prefill; together with the estimated `output_tokens` they count as tokens in flight
+        until the end.
+        """
+        self.open += 1
+        return Reservation(self, self._table, row, prefill_tokens, output_tokens)
+
+
+class Reservation:
+    """One request's charge on one endpoint."""
+
+    __slots__ = ("_generation", "_ledger", "_open", "_output", "_prefill", "_table", "_waiting", "row")
+
+    def __init__(
+        self, ledger: Ledger, table: EndpointTable, row: int, prefill_tokens: int, output_tokens: int
+    ) -> None:
+        self._ledger = ledger
+        self._table = table
+        self._prefill = prefill_tokens
+        self._output = output_tokens
+        self._waiting = True
+        self._open = True
+        self._charge(row)
+
+    def first_token(self) -> None:
+        """The prompt is computed: its tokens are no longer outstanding prefill."""
+        if self._open and self._waiting:
+            self._waiting = False
+            if self._holds():
+                self._table.prefill_tokens[self.row] -= self._prefill
+
+    def move(self, row: int) -> None:
+        """Another endpoint serves the request than the first choice: the charge follows it."""
+        if self._open and row != self.row:
+            self._discharge()
+            self._charge(row)
+
+    def release(self) -> None:
+        """The request has ended, whatever way; a second call does nothing."""
+        if self._open:
+            self._discharge()
+            self._open = False
+            self._ledger.open -= 1
+
+    def _holds(self) -> bool:
+        return int(self._table.generation[self.row]) == self._generation
+
+    def _charge(self, row: int) -> None:
+        self.row = row
+        self._generation = int(self._table.generation[row])
+        self._book(1)
+
+    def _discharge(self) -> None:
+        if self._holds():
+            self._book(-1)
+
+    def _book(self, sign: int) -> None:
+        table, row = self._table, self.row
+        table.in_flight[row] += sign
+        table.in_flight_tokens[row] += sign * (self._prefill + self._output)
+        if self._waiting:
+            table.prefill_tokens[row] += sign * self._prefill

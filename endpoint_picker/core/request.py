@@ -1,0 +1,58 @@
+"""One inference request, as far as a pick needs to know it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from endpoint_picker.core import wire
+from endpoint_picker.core.attributes import Attributes, Tokens
+
+Prompt = bytes | Tokens
+"""One prompt of the body: UTF-8 text, or token ids where the client sent ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What a parser found in a body: only the fields that are needed."""
+
+    model: str | None = None
+    """Model name; None where the API carries none (passthrough), "" where it is missing or empty."""
+    stream: bool = False
+    prompts: tuple[Prompt, ...] = ()
+    """Each prompt of the body on its own; chat is one prompt (tools, then role and text per message)."""
+    cache_salt: str = ""
+    max_output_tokens: int | None = None
+
+
+@dataclass(slots=True)
+class Request:
+    """A request on its way through parse, produce, schedule; owned by one stream."""
+
+    id: str
+    headers: Mapping[str, str]
+    """Names in lower case; of a repeated header the last value."""
+    path: str
+    received_at: float
+    """Seconds of the injected monotonic clock."""
+    payload: Payload = field(default_factory=Payload)
+    size: int = 0
+    """Bytes of the body as forwarded."""
+    target_model: str = ""
+    """The model name that is forwarded: the client's own unless it is rewritten."""
+    priority: int = 0
+    objective: str = ""
+    fairness_id: str = wire.DEFAULT_FAIRNESS_ID
+    attributes: Attributes = field(default_factory=Attributes)
+
+    @property
+    def model(self) -> str:
+        """The model name that the client asked for ("" where there is none)."""
+        return self.payload.model or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts that the model server reported; None where it said nothing."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None

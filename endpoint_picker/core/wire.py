@@ -1,0 +1,51 @@
+"""Names on the wire: headers, metadata namespaces and their keys, in one place.
+
+Header names are lower case, as Envoy sends them.
+"""
+
+from typing import Final
+
+# === destination: picker → data plane ===
+
+DESTINATION: Final = "x-gateway-destination-endpoint"
+"""Header and metadata key of the pick: `ip:port`, or an ordered comma list of them."""
+DESTINATION_NAMESPACE: Final = "envoy.lb"
+"""Dynamic metadata namespace of the pick, and of the served endpoint on the way back."""
+SCORES: Final = "x-gateway-destination-endpoint-scores"
+"""Metadata key of the total of each scored endpoint (only with `--emit-endpoint-scores`)."""
+
+# === what the data plane tells ===
+
+SUBSET_NAMESPACE: Final = "envoy.lb.subset_hint"
+SUBSET: Final = "x-gateway-destination-endpoint-subset"
+"""Metadata key of the only endpoints that may be picked: a list, or a comma string, of `ip[:port]`."""
+SERVED: Final = "x-gateway-destination-endpoint-served"
+"""Metadata key of the endpoint that served the request in the end."""
+
+# === request headers that are read; each new name first, then its old alias ===
+
+OBJECTIVE: Final = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
+FAIRNESS_ID: Final = ("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
+MODEL_REWRITE: Final = ("x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite")
+REQUEST_ID: Final = "x-request-id"
+PATHS: Final = (":path", "x-original-path", "x-forwarded-path")
+"""Where the request path is looked for, in this order."""
+DEFAULT_PATH: Final = "/v1/completions"
+DEFAULT_FAIRNESS_ID: Final = "default-flow"
+
+# === what is written on answers ===
+
+WENT_THROUGH: Final = "x-went-into-resp-headers"
+DROPPED_REASON: Final = "x-llm-d-request-dropped-reason"
+
+# === control headers that only the picker may set ===
+
+PREFILLER: Final = "x-prefiller-host-port"
+ENCODERS: Final = "x-encoder-hosts-ports"
+DATA_PARALLEL: Final = "x-data-parallel-host-port"
+KV_SOURCE: Final = "x-kv-cache-source-host-port"
+
+CONTROL_HEADERS: Final = frozenset(
+    {DESTINATION, SUBSET, SERVED, DROPPED_REASON, PREFILLER, ENCODERS, DATA_PARALLEL, KV_SOURCE}
+)
+"""A client that sets one of these could steer the data plane or the sidecar, so they are removed."""

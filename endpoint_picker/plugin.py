@@ -1,0 +1,161 @@
+"""Every extension point, in the order in which a request meets them.
+
+    Parser           bytes of the body → Payload; later, chunks of the response → Usage
+    Producer         facts about the request (and each endpoint) that later steps read
+    ProfileHandler   which scheduling profiles run, and which result is the primary one
+      Filter           which candidates stay
+      Scorer           how good each of them is
+      Picker           which rows win, in which order
+    Producer.learn   after the pick: remember what was sent where
+
+A plugin is a class with a `type` (the name in configuration files), a `Parameters` struct (or None when
+it takes none) and the method of its extension point; one class may serve several. Nothing here waits.
+
+When a plugin raises, the request goes on without its contribution: a producer's fact is absent, a filter
+keeps everybody, a scorer gives 0, a picker falls back to the best total. The failure is logged with the
+plugin's name. A plugin says "no" with masks, scores and rows; only a parser may raise (`BadRequest`).
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import msgspec
+
+from endpoint_picker.core.attributes import Key
+from endpoint_picker.core.decision import Decision, ProfileResult
+from endpoint_picker.core.endpoints import Candidates, EndpointTable, Mask, Rows, Vector
+from endpoint_picker.core.request import Payload, Request, Usage
+from endpoint_picker.observability.metrics import Metrics
+
+Stability = Literal["alpha", "beta", "stable"]
+
+
+class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """What a plugin takes from its `parameters` block: keys in camelCase, unknown ones are errors.
+
+    A value that is of the right type but makes no sense raises ValueError in `__post_init__`, with a
+    text that names the key and what would be right.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What the composition root hands to each plugin."""
+
+    table: EndpointTable
+    metrics: Metrics
+    rng: random.Random = field(default_factory=random.Random)
+    """The one owned source of randomness; a seed makes runs repeatable."""
+    clock: Callable[[], float] = lambda: 0.0
+    """Monotonic seconds."""
+
+
+class Plugin:
+    """A named instance of one entry of the catalog."""
+
+    type: ClassVar[str]
+    """Name in configuration files."""
+    stability: ClassVar[Stability] = "beta"
+    """An alpha plugin needs `--allow-experimental-plugins`."""
+    Parameters: ClassVar[type[Parameters] | None] = None
+    """Struct of its parameters; None: it takes none, and whatever is written there is ignored."""
+
+    def __init__(self, name: str, parameters: Any, wiring: Wiring) -> None:
+        self.name = name
+        self.parameters = parameters
+        """An instance of `Parameters`, or None where the class takes none."""
+        self.wiring = wiring
+
+    def requires(self) -> Sequence[Key[Any]]:
+        """Facts that it cannot do without: a missing producer of a default name is created."""
+        return ()
+
+    def reads(self) -> Sequence[Key[Any]]:
+        """Facts that it uses where they exist: their producers run before it."""
+        return ()
+
+    def produces(self) -> Sequence[Key[Any]]:
+        """Facts that it writes."""
+        return ()
+
+
+class UsageReader(Protocol):
+    """Reads one response as it comes; holds a bounded amount of it."""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes; they may end anywhere."""
+
+    def finish(self) -> Usage:
+        """What the response reported, after its end (or after the stream broke)."""
+
+
+@runtime_checkable
+class Parser(Protocol):
+    """Bytes of a body → what a pick needs of it."""
+
+    @property
+    def suffixes(self) -> Sequence[str]:
+        """Path suffixes that it claims (no leading slash); none: it is the fallback for all paths."""
+
+    def parse(self, path: str, body: bytes) -> Payload:
+        """Read a request body. Raises BadRequest with a text for the client."""
+
+    def rewrite(self, body: bytes, model: str) -> bytes:
+        """The same body with another model name; all else byte for byte where the format allows."""
+
+    def usage(self, *, streaming: bool) -> UsageReader:
+        """A reader for one response: server-sent events when streaming, else one JSON document."""
+
+
+@runtime_checkable
+class Producer(Protocol):
+    """Facts about one request."""
+
+    def produce(self, request: Request, candidates: Candidates) -> None:
+        """Write facts to `request.attributes`; arrays are indexed by table row."""
+
+    def learn(self, request: Request, decision: Decision) -> None:
+        """The request goes where the decision says: remember what later requests profit from."""
+
+
+@runtime_checkable
+class Filter(Protocol):
+    """Which candidates may serve the request."""
+
+    def keep(self, request: Request, candidates: Candidates) -> Mask:
+        """Shape (n,): True for those that stay."""
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """How well each candidate would serve the request."""
+
+    def score(self, request: Request, candidates: Candidates) -> Vector:
+        """Shape (n,), in 0..1, more is better; values outside are clamped, NaN counts as 0."""
+
+
+@runtime_checkable
+class Picker(Protocol):
+    """Which candidates win."""
+
+    def pick(self, request: Request, candidates: Candidates, totals: Vector) -> Rows:
+        """Table rows, best first, at least one. `totals`, shape (n,), are the weighted sums."""
+
+
+class Profile(Protocol):
+    """A scheduling profile, as a handler sees it."""
+
+    name: str
+
+    def run(self, request: Request, candidates: Candidates) -> ProfileResult:
+        """Filter, score, pick. Raises ResourceExhausted when no candidate is left."""
+
+
+@runtime_checkable
+class ProfileHandler(Protocol):
+    """Which profiles run for a request, and which of them serves it."""
+
+    def choose(self, request: Request, candidates: Candidates, profiles: Mapping[str, Profile]) -> Decision:
+        """Run profiles and name the primary one. Raises a Refusal when the request cannot be served."""
