@@ -8,8 +8,8 @@
       Picker           which rows win, in which order
     Producer.learn   after the pick: remember what was sent where
 
-A plugin is a class with a `type` (the name in configuration files), a `Parameters` struct (or None when
-it takes none) and the method of its extension point; one class may serve several. Nothing here waits.
+A plugin is a class with a `type` (the name in configuration files), a `schema` of parameters (or None
+when it takes none) and the method of its extension point; one class may serve several. Nothing here waits.
 
 When a plugin raises, the request goes on without its contribution: a producer's fact is absent, a filter
 keeps everybody, a scorer gives 0, a picker falls back to the best total. The failure is logged with the
@@ -40,6 +40,9 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     """
 
 
+ParametersType = type[Parameters]
+
+
 @dataclass(frozen=True, slots=True)
 class Wiring:
     """What the composition root hands to each plugin."""
@@ -59,13 +62,13 @@ class Plugin:
     """Name in configuration files."""
     stability: ClassVar[Stability] = "beta"
     """An alpha plugin needs `--allow-experimental-plugins`."""
-    Parameters: ClassVar[type[Parameters] | None] = None
-    """Struct of its parameters; None: it takes none, and whatever is written there is ignored."""
+    schema: ClassVar[ParametersType | None] = None
+    """Its parameters; None: it takes none, and whatever is written there is ignored."""
 
     def __init__(self, name: str, parameters: Any, wiring: Wiring) -> None:
         self.name = name
         self.parameters = parameters
-        """An instance of `Parameters`, or None where the class takes none."""
+        """An instance of `schema`, or None where the class takes none."""
         self.wiring = wiring
 
     def requires(self) -> Sequence[Key[Any]]:

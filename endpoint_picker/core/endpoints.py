@@ -275,7 +275,7 @@ class Candidates:
 
     def _own_load(self) -> Vector:
         # One more than we have in flight there: what nobody can see is never better than idle.
-        return self.table.in_flight[self.rows] + 1.0
+        return self.table.in_flight[self.rows].astype(np.float64) + 1.0
 
     def _gauge(self, column: Vector, at_least: Vector | float) -> Vector:
         """The scraped values; where a reading is missing or stale, an assumption in its place.
@@ -289,4 +289,7 @@ class Candidates:
         if known.all():
             return values
         average = float(values[known].mean()) if known.any() else -math.inf
-        return np.where(known, values, np.maximum(average, at_least))
+        assumed: Vector = np.full(len(values), average)
+        np.maximum(assumed, at_least, out=assumed)
+        assumed[known] = values[known]
+        return assumed
