@@ -5,7 +5,7 @@ A reservation outlives its endpoint: when the endpoint leaves the pool and its r
 one, the release finds another generation and leaves the row alone.
 """
 
-from endpoint_picker.core.endpoints import EndpointTable
+from endpoint_picker.core.endpoints import Endpoint, EndpointTable
 
 
 class Ledger:
@@ -30,7 +30,22 @@ class Ledger:
 class Reservation:
     """One request's charge on one endpoint."""
 
-    __slots__ = ("_generation", "_ledger", "_open", "_output", "_prefill", "_table", "_waiting", "row")
+    __slots__ = (
+        "_generation",
+        "_ledger",
+        "_open",
+        "_output",
+        "_prefill",
+        "_table",
+        "_waiting",
+        "endpoint",
+        "row",
+    )
+
+    row: int
+    """Table row that is charged."""
+    endpoint: Endpoint
+    """The endpoint that it held when it was charged."""
 
     def __init__(
         self, ledger: Ledger, table: EndpointTable, row: int, prefill_tokens: int, output_tokens: int
@@ -47,7 +62,7 @@ class Reservation:
         """The prompt is computed: its tokens are no longer outstanding prefill."""
         if self._open and self._waiting:
             self._waiting = False
-            if self._holds():
+            if self.valid:
                 self._table.prefill_tokens[self.row] -= self._prefill
 
     def move(self, row: int) -> None:
@@ -63,21 +78,29 @@ class Reservation:
             self._open = False
             self._ledger.open -= 1
 
-    def _holds(self) -> bool:
+    @property
+    def tokens(self) -> int:
+        """Tokens charged: the prompt's uncached ones and the estimate of the output."""
+        return self._prefill + self._output
+
+    @property
+    def valid(self) -> bool:
+        """Whether the row still holds the endpoint that was charged."""
         return int(self._table.generation[self.row]) == self._generation
 
     def _charge(self, row: int) -> None:
         self.row = row
+        self.endpoint = self._table[row]
         self._generation = int(self._table.generation[row])
         self._book(1)
 
     def _discharge(self) -> None:
-        if self._holds():
+        if self.valid:
             self._book(-1)
 
     def _book(self, sign: int) -> None:
         table, row = self._table, self.row
         table.in_flight[row] += sign
-        table.in_flight_tokens[row] += sign * (self._prefill + self._output)
+        table.in_flight_tokens[row] += sign * self.tokens
         if self._waiting:
             table.prefill_tokens[row] += sign * self._prefill

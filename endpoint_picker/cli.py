@@ -1,0 +1,241 @@
+"""Flags, nothing else: what a person types becomes `Options`."""
+
+import argparse
+import asyncio
+import difflib
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import uvloop
+
+from endpoint_picker import __version__
+from endpoint_picker.app import App, Options
+from endpoint_picker.config import units
+from endpoint_picker.core.errors import ConfigError
+from endpoint_picker.observability import logs
+
+SHORTEST_REFRESH: Final = 0.05
+"""Seconds; a shorter interval is raised to it, as deployments in the field expect."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the picker; answers the exit code."""
+    flags = parser().parse_args(argv)
+    logs.configure(flags.v, flags.zap_encoder)
+    try:
+        app = App(options(flags))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(app.run())
+    except (ConfigError, OSError) as error:
+        print(f"endpoint-picker: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+# === how values are written ===
+
+
+def switch(text: str) -> bool:
+    """A boolean as deployments write it: `--flag`, `--flag=true`, `--flag=false`."""
+    match text.lower():
+        case "true" | "t" | "1":
+            return True
+        case "false" | "f" | "0":
+            return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def port(text: str) -> int:
+    if text.isdecimal() and 0 <= int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port (0 to 65535; 0 takes a free one)")
+
+
+def seconds(text: str) -> float:
+    """`200ms`, `1m30s`, or a plain number of seconds."""
+    return _written(units.duration, text, "a time such as 200ms or 1m30s")
+
+
+def size(text: str) -> int:
+    """`16Mi`, `1k`, `4194304`; a trailing B is allowed."""
+    return _written(units.quantity, text.removesuffix("B"), "a size such as 16Mi")
+
+
+def _written(read: Callable[[str], Any], text: str, what: str) -> Any:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from error
+
+
+# === the flags ===
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag; a type of `switch` makes it a boolean that needs no value."""
+
+    name: str
+    type: Callable[[str], Any]
+    default: Any
+    help: str
+    metavar: str | None = None
+
+
+POOL: Final = (
+    Flag("endpoints", str, "", "the replicas; IPv6 in brackets, names are resolved once", "HOST:PORT,…"),
+    Flag("config-file", str, "", "an EndpointPickerConfig, YAML or JSON", "FILE"),
+    Flag("config-text", str, "", "the same, in place", "TEXT"),
+    Flag("lenient", switch, False, "unknown configuration keys warn instead of ending the start"),
+    Flag("allow-experimental-plugins", switch, False, "load plugins of alpha stability"),
+    Flag("pool-name", str, "epp", "name of the pool in metrics (default: epp)", "NAME"),
+)
+SERVING: Final = (
+    Flag("grpc-port", port, 9002, "ext_proc (default: 9002)", "PORT"),
+    Flag("grpc-health-port", port, 9003, "gRPC health, plaintext (default: 9003)", "PORT"),
+    Flag("metrics-port", port, 9090, "/metrics over HTTP (default: 9090)", "PORT"),
+    Flag("secure-serving", switch, True, "TLS on the ext_proc port (default: true)"),
+    Flag("cert-path", str, "", "folder with tls.crt and tls.key (default: a self-signed certificate)", "DIR"),
+    Flag("enable-cert-reload", switch, False, "take new files in --cert-path without a restart"),
+    Flag("health-checking", switch, False, "serve health on the ext_proc port too"),
+    Flag(
+        "drain-timeout",
+        seconds,
+        30.0,
+        "how long to serve on, not ready, after SIGTERM (default: 30s)",
+        "TIME",
+    ),
+    Flag("grpc-max-recv-msg-size", size, None, "largest message from Envoy (default: fits any body)", "SIZE"),
+    Flag("grpc-max-send-msg-size", size, None, "largest message to Envoy (default: no limit)", "SIZE"),
+)
+BEHAVIOUR: Final = (
+    Flag("max-request-body-bytes", size, 64 << 20, "larger request bodies get 413 (default: 64Mi)", "SIZE"),
+    Flag(
+        "refresh-metrics-interval", seconds, 0.2, "between two readings of a replica (default: 200ms)", "TIME"
+    ),
+    Flag("metrics-staleness-threshold", seconds, 2.0, "older readings count no longer (default: 2s)", "TIME"),
+    Flag("disable-endpoint-subset-filter", switch, False, "ignore the data plane's subset hint"),
+    Flag("emit-endpoint-scores", switch, False, "show each endpoint's total in the dynamic metadata"),
+    Flag("seed", int, None, "make random choices repeatable", "N"),
+    Flag("v", int, 2, "log level: 2 info, 3 verbose, 4 debug, 5 trace (default: 2)", "LEVEL"),
+    Flag("zap-encoder", str, "console", "log format: console or json (default: console)", "FORMAT"),
+)
+WITHOUT_EFFECT: Final = (
+    Flag("pool-namespace", str, None, "namespace of the pool", "…"),
+    Flag("pool-group", str, None, "API group of the pool", "…"),
+    Flag(
+        "refresh-prometheus-metrics-interval", str, None, "pool gauges are computed when they are read", "…"
+    ),
+    Flag("metrics-endpoint-auth", switch, True, "needs Kubernetes"),
+    Flag("ha-enable-leader-election", switch, False, "needs Kubernetes"),
+    Flag("enable-pprof", switch, True, "there is no profiler page"),
+    Flag("enable-grpc-stream-metrics", switch, False, "not in this version"),
+    Flag("tracing", switch, True, "not in this version"),
+    Flag("zap-devel", switch, False, "see --zap-encoder and -v"),
+    Flag("zap-log-level", str, None, "see -v", "…"),
+    Flag("zap-stacktrace-level", str, None, "see -v", "…"),
+    Flag("zap-time-encoding", str, None, "times are ISO 8601", "…"),
+)
+"""What existing deployments pass and this version does not need."""
+REFUSED: Final = {
+    "endpoint-selector": "needs Kubernetes, not in this version: use --endpoints or file-discovery",
+    "endpoint-target-ports": "needs Kubernetes, not in this version: use --endpoints or file-discovery",
+    "metrics-cert-dir": "is not in this version: metrics are served over plain HTTP",
+    "metrics-client-ca-file": "is not in this version: metrics are served over plain HTTP",
+    "tls-min-version": "is not in this version: TLS 1.2 and newer are served",
+    "tls-cipher-suites": "is not in this version: the TLS library's own list is served",
+    "total-queued-requests-metric": "has moved: use engineConfigs of the plugin core-metrics-extractor",
+    "total-running-requests-metric": "has moved: use engineConfigs of the plugin core-metrics-extractor",
+    "kv-cache-usage-percentage-metric": "has moved: use engineConfigs of the plugin core-metrics-extractor",
+    "lora-info-metric": "has moved: use engineConfigs of the plugin core-metrics-extractor",
+    "cache-info-metric": "has moved: use engineConfigs of the plugin core-metrics-extractor",
+}
+"""What would be unsafe to ignore: each ends the start with a word of advice."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """All flags, grouped as `--help` shows them."""
+    whole = _Parser(
+        prog="endpoint-picker",
+        description="Picks the model replica that serves each request: an ext_proc server for Envoy.",
+        epilog="Name the replicas with --endpoints, or with the plugin file-discovery in the configuration.",
+        allow_abbrev=False,
+    )
+    whole.add_argument("--version", action="version", version=__version__)
+    for title, flags in {
+        "what to serve": POOL,
+        "where to serve": SERVING,
+        "how to serve": BEHAVIOUR,
+        "accepted for existing deployments, without effect here": WITHOUT_EFFECT,
+    }.items():
+        group = whole.add_argument_group(title)
+        for flag in flags:
+            _add(group, flag)
+    for name in REFUSED:
+        whole.add_argument(f"--{name}", help=argparse.SUPPRESS)
+    return whole
+
+
+def _add(group: Any, flag: Flag) -> None:
+    names = [f"--{flag.name}", *(["-v"] if flag.name == "v" else [])]
+    if flag.type is switch:
+        group.add_argument(
+            *names, type=switch, default=flag.default, nargs="?", const=True, metavar="BOOL", help=flag.help
+        )
+    else:
+        group.add_argument(*names, type=flag.type, default=flag.default, metavar=flag.metavar, help=flag.help)
+
+
+def options(flags: argparse.Namespace) -> Options:
+    """The flags, checked together. Raises ConfigError."""
+    for name, why in REFUSED.items():
+        if getattr(flags, name.replace("-", "_")) is not None:
+            raise ConfigError(f"--{name} {why}")
+    if flags.config_file and flags.config_text:
+        raise ConfigError("--config-file and --config-text exclude each other: give one of them")
+    if flags.enable_cert_reload and not flags.cert_path:
+        raise ConfigError("--enable-cert-reload needs --cert-path")
+    return Options(
+        config_text=_read(flags.config_file) if flags.config_file else flags.config_text,
+        config_name=flags.config_file or "--config-text",
+        endpoints=flags.endpoints,
+        pool=flags.pool_name,
+        grpc_port=flags.grpc_port,
+        health_port=flags.grpc_health_port,
+        metrics_port=flags.metrics_port,
+        secure=flags.secure_serving,
+        cert_path=Path(flags.cert_path) if flags.cert_path else None,
+        cert_reload=flags.enable_cert_reload,
+        health_on_grpc_port=flags.health_checking,
+        max_request_body=flags.max_request_body_bytes,
+        max_receive=flags.grpc_max_recv_msg_size,
+        max_send=flags.grpc_max_send_msg_size,
+        refresh_interval=max(SHORTEST_REFRESH, flags.refresh_metrics_interval),
+        staleness=flags.metrics_staleness_threshold,
+        drain=flags.drain_timeout,
+        allow_experimental=flags.allow_experimental_plugins,
+        lenient=flags.lenient,
+        honour_subset=not flags.disable_endpoint_subset_filter,
+        emit_scores=flags.emit_endpoint_scores,
+        seed=flags.seed,
+    )
+
+
+def _read(name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config-file {name} cannot be read: {error}") from error
+
+
+class _Parser(argparse.ArgumentParser):
+    """Names the nearest flag where an unknown one is given."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.search(r"unrecognized arguments: (--?[\w-]+)", message)
+        near = difflib.get_close_matches(unknown[1], self._option_string_actions, 1) if unknown else []
+        super().error(f"{message} (did you mean {near[0]}?)" if near else message)

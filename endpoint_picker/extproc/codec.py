@@ -1,0 +1,190 @@
+"""Protobuf to records and back; the only module that imports Envoy's generated messages."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from envoy.config.core.v3 import base_pb2
+from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
+from envoy.type.v3 import http_status_pb2
+from google.protobuf import struct_pb2
+from google.protobuf.message import DecodeError
+
+from endpoint_picker.core import wire
+from endpoint_picker.extproc.messages import (
+    Body,
+    BodyMode,
+    BodyReply,
+    Headers,
+    HeadersReply,
+    Immediate,
+    Incoming,
+    Modes,
+    Mutation,
+    Piece,
+    Reply,
+    Side,
+    Trailers,
+    TrailersReply,
+)
+
+SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
+METHOD: Final = "Process"
+
+
+class Malformed(ValueError):
+    """Bytes that are no message of this conversation."""
+
+
+# === from Envoy ===
+
+
+def decode(data: bytes) -> Incoming:
+    """One `ProcessingRequest`. Raises Malformed when it is none, or says nothing."""
+    try:
+        message = ext_proc.ProcessingRequest.FromString(data)
+    except DecodeError as error:
+        raise Malformed(f"not a ProcessingRequest: {error}") from error
+    kind = message.WhichOneof("request")
+    if kind is None:
+        raise Malformed("a ProcessingRequest without headers, body or trailers")
+    side, _, what = kind.partition("_")
+    return Incoming(
+        side=Side(side),
+        event=_EVENTS[what](getattr(message, kind)),
+        modes=_modes(message.protocol_config) if message.HasField("protocol_config") else None,
+        subset=_subset(message) if message.HasField("metadata_context") else None,
+        served=_served(message) if message.HasField("metadata_context") else None,
+    )
+
+
+def _headers(message: Any) -> Headers:
+    fields = {
+        # Header values are bytes on the wire; latin-1 keeps each of them.
+        header.key.lower(): header.raw_value.decode("latin-1") if header.raw_value else header.value
+        for header in message.headers.headers
+    }
+    return Headers(fields, message.end_of_stream)
+
+
+_EVENTS: Final[Mapping[str, Callable[[Any], Headers | Body | Trailers]]] = {
+    "headers": _headers,
+    "body": lambda message: Body(message.body, message.end_of_stream),
+    "trailers": lambda _: Trailers(),
+}
+
+
+def _modes(config: Any) -> Modes:
+    return Modes(_mode(config.request_body_mode), _mode(config.response_body_mode))
+
+
+def _mode(number: int) -> BodyMode | int:
+    try:
+        return BodyMode(number)
+    except ValueError:
+        return number  # of a newer Envoy: the stream refuses it by its number
+
+
+def _metadata(message: Any, namespace: str, key: str) -> Any:
+    """The `Value` under a key of the request's metadata, or None."""
+    namespaces = message.metadata_context.filter_metadata
+    if namespace not in namespaces or key not in namespaces[namespace].fields:
+        return None
+    return namespaces[namespace].fields[key]
+
+
+def _subset(message: Any) -> tuple[str, ...] | None:
+    """The subset hint: a list of strings, or one string with commas; None where there is no hint.
+
+    A hint of any other type names no endpoint, which is not the same as no hint: the data plane did
+    limit the choice.
+    """
+    value = _metadata(message, wire.SUBSET_NAMESPACE, wire.SUBSET)
+    match value.WhichOneof("kind") if value is not None else None:
+        case None | "null_value":
+            return None
+        case "list_value":
+            return tuple(
+                entry.string_value.strip() for entry in value.list_value.values if entry.string_value
+            )
+        case "string_value":
+            return tuple(entry.strip() for entry in value.string_value.split(",") if entry.strip())
+        case _:
+            return ()
+
+
+def _served(message: Any) -> str | None:
+    value = _metadata(message, wire.DESTINATION_NAMESPACE, wire.SERVED)
+    return value.string_value or None if value is not None else None
+
+
+# === to Envoy ===
+
+
+def encode(reply: Reply) -> bytes:
+    """One `ProcessingResponse`."""
+    data: bytes = _response(reply).SerializeToString()
+    return data
+
+
+def _response(reply: Reply) -> Any:
+    match reply:
+        case Piece(side, data, end_of_stream):
+            streamed = ext_proc.StreamedBodyResponse(body=data, end_of_stream=end_of_stream)
+            mutation = ext_proc.BodyMutation(streamed_response=streamed)
+            body = ext_proc.BodyResponse(response=ext_proc.CommonResponse(body_mutation=mutation))
+            return ext_proc.ProcessingResponse(**{f"{side.value}_body": body})
+        case HeadersReply(side, mutation):
+            headers = ext_proc.HeadersResponse(response=_common(mutation))
+            return _with_metadata(ext_proc.ProcessingResponse(**{f"{side.value}_headers": headers}), mutation)
+        case BodyReply(side, replacement, mutation):
+            common = _common(mutation)
+            if replacement is not None:
+                common.body_mutation.CopyFrom(_replace(replacement))
+            body = ext_proc.BodyResponse(response=common)
+            return _with_metadata(ext_proc.ProcessingResponse(**{f"{side.value}_body": body}), mutation)
+        case TrailersReply(side, mutation):
+            trailers = ext_proc.TrailersResponse()
+            return _with_metadata(
+                ext_proc.ProcessingResponse(**{f"{side.value}_trailers": trailers}), mutation
+            )
+        case Immediate(status, text, fields):
+            immediate = ext_proc.ImmediateResponse(
+                status=http_status_pb2.HttpStatus(code=status),
+                headers=ext_proc.HeaderMutation(set_headers=_set(fields)) if fields else None,
+                body=text.encode(),
+            )
+            return ext_proc.ProcessingResponse(immediate_response=immediate)
+
+
+def _replace(data: bytes) -> Any:
+    # An empty `body` would read as "no mutation".
+    return ext_proc.BodyMutation(body=data) if data else ext_proc.BodyMutation(clear_body=True)
+
+
+def _common(mutation: Mutation) -> Any:
+    changes = None
+    if mutation.set or mutation.remove:
+        changes = ext_proc.HeaderMutation(set_headers=_set(mutation.set), remove_headers=mutation.remove)
+    return ext_proc.CommonResponse(header_mutation=changes, clear_route_cache=mutation.clear_route_cache)
+
+
+def _set(fields: Iterable[tuple[str, str]]) -> list[Any]:
+    # `raw_value`: a `value` arrives empty at Envoy. Neither `append` nor an action: overwrite.
+    return [
+        base_pb2.HeaderValueOption(
+            header=base_pb2.HeaderValue(key=name, raw_value=value.encode("latin-1", "replace"))
+        )
+        for name, value in fields
+    ]
+
+
+def _with_metadata(response: Any, mutation: Mutation) -> Any:
+    if mutation.destination is None:
+        return response
+    fields = {wire.DESTINATION: struct_pb2.Value(string_value=mutation.destination)}
+    if mutation.scores:
+        scores = {place: struct_pb2.Value(number_value=score) for place, score in mutation.scores.items()}
+        fields[wire.SCORES] = struct_pb2.Value(struct_value=struct_pb2.Struct(fields=scores))
+    inner = struct_pb2.Value(struct_value=struct_pb2.Struct(fields=fields))
+    response.dynamic_metadata.CopyFrom(struct_pb2.Struct(fields={wire.DESTINATION_NAMESPACE: inner}))
+    return response

@@ -1,0 +1,210 @@
+"""The request half of the conversation: when to decide, and how to pass the body on.
+
+One class a way of getting the body. `Held` (full duplex) waits for the whole body, decides, then sends
+headers and body in one go. `Buffered` gets the whole body in one message, whose answer carries the
+headers' changes. `Early` must decide on the headers alone: in STREAMED mode the filter waits for that
+answer before it sends the body, in NONE mode no body comes, and an upgraded connection has no end.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+from endpoint_picker.core import wire
+from endpoint_picker.core.errors import PayloadTooLarge
+from endpoint_picker.director import Exchange
+from endpoint_picker.extproc.messages import (
+    NOTHING,
+    Body,
+    BodyMode,
+    BodyReply,
+    Headers,
+    HeadersReply,
+    Modes,
+    Mutation,
+    Reply,
+    Side,
+    TrailersReply,
+    pieces,
+)
+
+SIDE: Final = Side.REQUEST
+
+Route = Callable[[Mapping[str, str], bytes | None], Exchange]
+"""Headers and body → the routed exchange; raises a Refusal."""
+Learn = Callable[[bytes], bytes]
+"""A body that came after the pick → the bytes to forward."""
+
+
+class Half(Protocol):
+    """Takes the request's messages in order; answers each with what is to be sent."""
+
+    def headers(self, headers: Headers) -> list[Reply]: ...
+
+    def body(self, body: Body) -> list[Reply]: ...
+
+    def trailers(self) -> list[Reply]: ...
+
+
+class Gathered:
+    """The parts of a body so far, within the limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, data: bytes) -> None:
+        """Raises PayloadTooLarge when the body outgrows the limit."""
+        self._size += len(data)
+        if self._size > self._limit:
+            self._parts.clear()
+            raise too_large(self._limit)
+        self._parts.append(data)
+
+    def take(self) -> bytes:
+        """The whole body; what was gathered is let go."""
+        whole = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        return whole
+
+
+def too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(
+        f"request body is larger than {limit} bytes; the operator can raise --max-request-body-bytes"
+    )
+
+
+def half_for(modes: Modes, headers: Headers, limit: int, route: Route, learn: Learn) -> Half:
+    """The class that fits the body mode and the request."""
+    early = modes.request in (BodyMode.STREAMED, BodyMode.NONE) or is_upgrade(headers.fields)
+    if early:
+        return Early(modes, headers, limit, route, learn)
+    return (Buffered if modes.request == BodyMode.BUFFERED else Held)(limit, route)
+
+
+def is_upgrade(fields: Mapping[str, str]) -> bool:
+    """WebSocket and the like: HTTP/1.1 `Upgrade`, or CONNECT with a `:protocol` (RFC 8441)."""
+    return "upgrade" in fields or fields.get(":method") == "CONNECT"
+
+
+class Held:
+    """FULL_DUPLEX_STREAMED: nothing is answered before the body's end."""
+
+    def __init__(self, limit: int, route: Route) -> None:
+        self._gathered = Gathered(limit)
+        self._route = route
+        self._fields: Mapping[str, str] = {}
+        self._answered = False
+
+    def headers(self, headers: Headers) -> list[Reply]:
+        self._fields = headers.fields
+        if not headers.end_of_stream:
+            return []
+        self._answered = True
+        return [HeadersReply(SIDE, outbound(self._route(self._fields, None)))]
+
+    def body(self, body: Body) -> list[Reply]:
+        if self._answered:
+            return []
+        self._gathered.add(body.data)
+        return self._answer(end_of_stream=True) if body.end_of_stream else []
+
+    def trailers(self) -> list[Reply]:
+        replies = [] if self._answered else self._answer(end_of_stream=False)
+        return [*replies, TrailersReply(SIDE)]
+
+    def _answer(self, *, end_of_stream: bool) -> list[Reply]:
+        self._answered = True
+        exchange = self._route(self._fields, self._gathered.take())
+        headers = HeadersReply(SIDE, outbound(exchange))
+        return [headers, *pieces(SIDE, exchange.body, end_of_stream=end_of_stream)]
+
+
+class Buffered:
+    """BUFFERED: the one body message holds the whole body, whether or not trailers follow."""
+
+    def __init__(self, limit: int, route: Route) -> None:
+        self._limit = limit
+        self._route = route
+        self._fields: Mapping[str, str] = {}
+        self._answered = False
+
+    def headers(self, headers: Headers) -> list[Reply]:
+        self._fields = headers.fields
+        if not headers.end_of_stream:
+            return [HeadersReply(SIDE)]
+        self._answered = True
+        return [HeadersReply(SIDE, outbound(self._route(self._fields, None)))]
+
+    def body(self, body: Body) -> list[Reply]:
+        if self._answered:
+            return [BodyReply(SIDE)]
+        if len(body.data) > self._limit:
+            raise too_large(self._limit)
+        self._answered = True
+        exchange = self._route(self._fields, body.data)
+        changed = exchange.body if exchange.body is not body.data else None
+        return [BodyReply(SIDE, changed, outbound(exchange))]
+
+    def trailers(self) -> list[Reply]:
+        if self._answered:
+            return [TrailersReply(SIDE)]
+        # A body that is nothing but trailers: only metadata can still carry the destination.
+        self._answered = True
+        return [TrailersReply(SIDE, outbound(self._route(self._fields, None)))]
+
+
+class Early:
+    """STREAMED, NONE and upgrades: the headers are answered at once, the body passes by."""
+
+    def __init__(self, modes: Modes, headers: Headers, limit: int, route: Route, learn: Learn) -> None:
+        self._duplex = modes.request == BodyMode.FULL_DUPLEX_STREAMED
+        self._opaque = is_upgrade(headers.fields)
+        self._rewrites = any(headers.fields.get(name) for name in wire.MODEL_REWRITE)
+        self._gathered = Gathered(limit)
+        self._route = route
+        self._learn = learn
+
+    def headers(self, headers: Headers) -> list[Reply]:
+        return [HeadersReply(SIDE, outbound(self._route(headers.fields, None)))]
+
+    def body(self, body: Body) -> list[Reply]:
+        if self._opaque:
+            return self._pass(body)
+        self._gathered.add(body.data)
+        if body.end_of_stream:
+            return self._end(body)
+        # A body whose model name changes goes on whole, at its end.
+        return [BodyReply(SIDE, b"" if self._rewrites else None)]
+
+    def trailers(self) -> list[Reply]:
+        return [TrailersReply(SIDE)]
+
+    def _end(self, body: Body) -> list[Reply]:
+        whole = self._learn(self._gathered.take())
+        return [BodyReply(SIDE, whole if self._rewrites else None)]
+
+    def _pass(self, body: Body) -> list[Reply]:
+        if self._duplex:
+            return pieces(SIDE, body.data, end_of_stream=body.end_of_stream)
+        return [BodyReply(SIDE)]
+
+
+def outbound(exchange: Exchange) -> Mutation:
+    """What a routed request takes along: only what differs from what the client sent."""
+    request, decision = exchange.request, exchange.decision
+    if decision is None:
+        return NOTHING
+    fields = [(wire.DESTINATION, decision.destination)]
+    if request.headers.get(wire.REQUEST_ID) != request.id:
+        fields.append((wire.REQUEST_ID, request.id))
+    declared = request.headers.get("content-length")
+    if exchange.body and declared is not None and declared != str(len(exchange.body)):
+        fields.append(("content-length", str(len(exchange.body))))
+    return Mutation(
+        set=tuple(fields),
+        remove=tuple(sorted(wire.CONTROL_HEADERS & request.headers.keys())),
+        destination=decision.destination,
+        scores=exchange.scores(),
+        clear_route_cache=True,
+    )

@@ -1,0 +1,90 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from endpoint_picker.core.endpoints import Endpoint, EndpointTable
+from endpoint_picker.core.ledger import Ledger
+
+
+def table_of(count: int) -> EndpointTable:
+    table = EndpointTable()
+    table.replace([Endpoint(f"pod{number}", f"10.0.0.{number}", 8000) for number in range(count)])
+    return table
+
+
+def books(table: EndpointTable) -> list[list[int]]:
+    live = table.live
+    columns = (table.in_flight, table.in_flight_tokens, table.prefill_tokens)
+    return [column[live].tolist() for column in columns]
+
+
+def test_a_reservation_is_charged_at_once_and_released_once() -> None:
+    table = table_of(1)
+    ledger = Ledger(table)
+    reservation = ledger.reserve(0, prefill_tokens=100, output_tokens=20)
+    assert books(table) == [[1], [120], [100]]
+    reservation.first_token()
+    reservation.first_token()
+    assert books(table) == [[1], [120], [0]]
+    reservation.release()
+    reservation.release()
+    assert books(table) == [[0], [0], [0]]
+    assert ledger.open == 0
+
+
+def test_a_broken_stream_releases_the_prefill_too() -> None:
+    table = table_of(1)
+    Ledger(table).reserve(0, prefill_tokens=100).release()
+    assert books(table) == [[0], [0], [0]]
+
+
+def test_the_charge_follows_the_request_to_another_endpoint() -> None:
+    table = table_of(2)
+    reservation = Ledger(table).reserve(0, prefill_tokens=10)
+    reservation.move(1)
+    assert books(table) == [[0, 1], [0, 10], [0, 10]]
+    assert reservation.endpoint.name == "pod1"
+    reservation.first_token()
+    reservation.release()
+    assert books(table) == [[0, 0], [0, 0], [0, 0]]
+
+
+def test_an_endpoint_in_a_reused_row_does_not_inherit_the_release() -> None:
+    table = table_of(1)
+    ledger = Ledger(table)
+    old = ledger.reserve(0, prefill_tokens=10)
+    table.replace([Endpoint("new", "10.0.0.9", 8000)])
+    assert not old.valid
+    new = ledger.reserve(0, prefill_tokens=7)
+    old.first_token()
+    old.release()
+    assert books(table) == [[1], [7], [7]]
+    new.release()
+    assert books(table) == [[0], [0], [0]]
+    assert ledger.open == 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["reserve", "token", "move", "release"]), st.integers(0, 9)), max_size=60
+    )
+)
+def test_the_books_never_go_below_zero_and_end_at_zero(steps: list[tuple[str, int]]) -> None:
+    table = table_of(3)
+    ledger = Ledger(table)
+    reservations = [ledger.reserve(0, prefill_tokens=5)]
+    for step, number in steps:
+        reservation = reservations[number % len(reservations)]
+        match step:
+            case "reserve":
+                reservations.append(ledger.reserve(number % 3, prefill_tokens=number, output_tokens=number))
+            case "token":
+                reservation.first_token()
+            case "move":
+                reservation.move(number % 3)
+            case "release":
+                reservation.release()
+        assert min(value for column in books(table) for value in column) >= 0
+        assert table.in_flight.sum() == ledger.open
+    for reservation in reservations:
+        reservation.release()
+    assert books(table) == [[0] * 3] * 3

@@ -1,0 +1,1 @@
+"""Real servers that stand where the real thing cannot run, and the words that tests speak in."""
