@@ -1,6 +1,37 @@
 """An Endpoint Picker: Envoy asks over ext_proc, we answer which replica serves the request.
 
-The map of the rooms and the life of a request are written here once the rooms stand.
+The life of a request, and where each step lives:
+
+ 1. Envoy opens a gRPC stream and sends the headers, the body and its body modes  `extproc.server`
+ 2. bytes become messages; the state machine waits for what the mode asks for     `extproc.codec`, `.stream`
+ 3. the director takes headers and body: one request, one `Exchange`              `director`
+ 4. the path names a parser, the parser reads model, prompts and limits           `parsing`
+ 5. the pool, less what the subset hint or a row of failures rules out            `core.endpoints`
+ 6. producers write facts: tokens, cached prefix, load in flight                  `producers`, `kvindex`
+ 7. a profile filters, scores and picks                                           `scheduling`
+ 8. the pick is booked before the answer leaves                                   `core.ledger`
+ 9. destination in header and metadata, the body echoed in pieces                 `extproc.requests`
+10. the response passes: first token, usage, end; the books are settled           `extproc.responses`
+
+Beside it the data layer keeps the endpoint table true: `datalayer` (discovery, scraping). Two flows, which
+meet in the table and in the prefix index and nowhere else.
+
+The rooms, from the top; each imports only rooms below it (`make check` proves it):
+
+    cli            flags
+    app            the composition root: builds, serves, drains
+    extproc        the conversation with Envoy
+    assemble       configuration + catalog → wired plugins
+    director       one request's life
+    catalog        plugin type → class
+    parsing · producers · scheduling · datalayer      what plugins do; they do not know each other
+    kvindex        block hashes → who holds them
+    config         the schema of the configuration file, and its loader
+    transport      certificates and health
+    plugin         every extension point, in the order in which they run
+    observability  metrics and logs
+    aio            named, guarded tasks
+    core           the nouns: request, endpoints, ledger, decision, errors, wire names
 """
 
 __version__ = "0.1.0"

@@ -19,13 +19,13 @@ from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.core.ledger import Ledger
 from endpoint_picker.director import Director, Parts
 from endpoint_picker.extproc import codec
-from endpoint_picker.extproc.server import HealthServer, Limits, Server
+from endpoint_picker.extproc.server import Limits, Server
 from endpoint_picker.observability import admin
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.parsing.paths import Registry
 from endpoint_picker.plugin import Wiring
 from endpoint_picker.transport import tls
-from endpoint_picker.transport.health import Health
+from endpoint_picker.transport.health import Health, HealthServer
 
 log = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ SHORTEST_REFRESH: Final = 0.05
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the picker; answers the exit code."""
     flags = parser().parse_args(argv)
-    logs.configure(flags.v, flags.zap_encoder)
     try:
+        logs.configure(flags.v, flags.zap_encoder)
         app = App(options(flags))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(app.run())

@@ -97,28 +97,8 @@ class Server:
 
     def _handler(self) -> grpc.GenericRpcHandler:
         # No (de)serializers: messages stay bytes here, so that another shell can share the codec.
-        method = grpc.stream_stream_rpc_method_handler(self.process)
+        method: Any = grpc.stream_stream_rpc_method_handler(self.process)
         return grpc.method_handlers_generic_handler(codec.SERVICE, {codec.METHOD: method})
-
-
-class HealthServer:
-    """Serves health on a port of its own, in plaintext."""
-
-    def __init__(self, handler: grpc.GenericRpcHandler) -> None:
-        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        self._server.add_generic_rpc_handlers((handler,))
-
-    async def start(self, port: int) -> int:
-        """Listen; answers the port. Raises OSError when it is taken."""
-        try:
-            bound: int = self._server.add_insecure_port(f"[::]:{port}")
-        except RuntimeError as error:
-            raise OSError(f"port {port} cannot be listened on: {error}") from error
-        await self._server.start()
-        return bound
-
-    async def stop(self) -> None:
-        await self._server.stop(None)
 
 
 def _options(limits: Limits) -> list[tuple[str, int]]:

@@ -60,3 +60,23 @@ class Health:
         serving = health_pb2.HealthCheckResponse.SERVING
         not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
         return health_pb2.HealthCheckResponse(status=serving if self.status(service) else not_serving)
+
+
+class HealthServer:
+    """Serves health on a port of its own, in plaintext."""
+
+    def __init__(self, handler: grpc.GenericRpcHandler) -> None:
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._server.add_generic_rpc_handlers((handler,))
+
+    async def start(self, port: int) -> int:
+        """Listen; answers the port. Raises OSError when it is taken."""
+        try:
+            bound: int = self._server.add_insecure_port(f"[::]:{port}")
+        except RuntimeError as error:
+            raise OSError(f"port {port} cannot be listened on: {error}") from error
+        await self._server.start()
+        return bound
+
+    async def stop(self) -> None:
+        await self._server.stop(None)

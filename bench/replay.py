@@ -1,0 +1,119 @@
+"""Replays chat sessions against one address, as a streaming client sees it."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import numpy as np
+
+from bench.traffic import Session
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the client saw."""
+
+    requests: int = 0
+    errors: int = 0
+    first_token_seconds: list[float] = field(default_factory=list)
+    gap_seconds: list[float] = field(default_factory=list)
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    complaints: dict[str, int] = field(default_factory=dict)
+    """Kind of error → how often."""
+
+    def summary(self) -> dict[str, float | int]:
+        """Machine-readable figures; times in milliseconds."""
+        first, gaps = (
+            np.array(values or [np.nan]) * 1e3 for values in (self.first_token_seconds, self.gap_seconds)
+        )
+        return {
+            "requests": self.requests,
+            "errors": self.errors,
+            **{f"ttft_p{q}_ms": round(float(np.percentile(first, q)), 1) for q in (50, 90, 99)},
+            **{f"itl_p{q}_ms": round(float(np.percentile(gaps, q)), 1) for q in (50, 99)},
+            "prefix_hit_rate": round(self.cached_tokens / max(1, self.prompt_tokens), 4),
+        }
+
+
+class Replay:
+    """One replay of some sessions."""
+
+    def __init__(
+        self, url: str, model: str, answer_tokens: int, on_answer: Callable[[], None] = lambda: None
+    ) -> None:
+        self.outcome = Outcome()
+        self._url = f"{url}/v1/chat/completions"
+        self._model = model
+        self._answer_tokens = answer_tokens
+        self._on_answer = on_answer
+
+    async def run(self, sessions: Sequence[Session]) -> Outcome:
+        """All sessions, each on its own time; ends when the last one has."""
+        timeout = aiohttp.ClientTimeout(total=120.0)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as client:
+            await asyncio.gather(*(self._session(client, session) for session in sessions))
+        return self.outcome
+
+    async def _session(self, client: aiohttp.ClientSession, session: Session) -> None:
+        await asyncio.sleep(session.begins_at)
+        history = [{"role": "system", "content": session.system}]
+        for question, pause in zip(session.questions, (0.0, *session.pauses), strict=True):
+            await asyncio.sleep(pause)
+            history.append({"role": "user", "content": question})
+            history.append({"role": "assistant", "content": await self._ask(client, history)})
+            self._on_answer()
+
+    async def _ask(self, client: aiohttp.ClientSession, history: list[dict[str, str]]) -> str:
+        body = {
+            "model": self._model,
+            "messages": history,
+            "max_tokens": self._answer_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        self.outcome.requests += 1
+        try:
+            return await self._stream(client, body)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            self.outcome.errors += 1
+            kind = f"{type(error).__name__}: {error}"[:120]
+            self.outcome.complaints[kind] = self.outcome.complaints.get(kind, 0) + 1
+            return ""
+
+    async def _stream(self, client: aiohttp.ClientSession, body: dict[str, Any]) -> str:
+        last = time.perf_counter()
+        words: list[str] = []
+        done = False
+        async with client.post(self._url, json=body) as response:
+            if response.status != 200:
+                raise ValueError(f"HTTP {response.status}: {(await response.text())[:80]}")
+            async for line in response.content:
+                if not line.startswith(b"data: "):
+                    continue
+                if line.startswith(b"data: [DONE]"):
+                    done = True
+                    continue
+                event = json.loads(line[6:])
+                if event.get("usage"):
+                    self._account(event["usage"])
+                text = event["choices"][0]["delta"].get("content") if event["choices"] else None
+                if text:
+                    now = time.perf_counter()
+                    (self.outcome.gap_seconds if words else self.outcome.first_token_seconds).append(
+                        now - last
+                    )
+                    last = now
+                    words.append(text)
+        if not done:
+            raise ValueError("the stream broke off")
+        return "".join(words)
+
+    def _account(self, usage: dict[str, Any]) -> None:
+        self.outcome.prompt_tokens += usage["prompt_tokens"]
+        self.outcome.cached_tokens += (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0

@@ -1,0 +1,543 @@
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from endpoint_picker.extproc.messages import (
+    PIECE_BYTES,
+    Body,
+    BodyMode,
+    BodyReply,
+    Headers,
+    HeadersReply,
+    Immediate,
+    Incoming,
+    Modes,
+    Piece,
+    Side,
+    TrailersReply,
+    pieces,
+)
+from endpoint_picker.extproc.stream import OutOfOrder
+from tests.fakes.playbook import (
+    Playbook,
+    end,
+    piece,
+    refused,
+    request_body,
+    request_headers,
+    request_trailers,
+    response_body,
+    response_headers,
+    response_trailers,
+    routed,
+)
+from tests.fakes.pool import Pool
+
+PROMPT = json.dumps({"model": "llama", "prompt": "Tell me about the sea. " * 8, "max_tokens": 5}).encode()
+ANSWER = b'{"model":"llama","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":10}}'
+
+STREAMED = Modes(BodyMode.STREAMED, BodyMode.STREAMED)
+BUFFERED = Modes(BodyMode.BUFFERED, BodyMode.BUFFERED)
+NONE = Modes(BodyMode.NONE, BodyMode.NONE)
+
+
+@pytest.fixture
+def pool() -> Pool:
+    """One idle replica and two busy ones: an unhindered pick is 10.0.0.1:8000."""
+    return Pool(waiting=[0, 5, 9], kv_usage=[0.1, 0.5, 0.9])
+
+
+BEST = "10.0.0.1:8000"
+
+
+def talk(pool: Pool, **options: int) -> Playbook:
+    return Playbook(pool.stream(**options))
+
+
+def marked(reply: object) -> bool:
+    """The answer to response headers: only our mark is set."""
+    return isinstance(reply, HeadersReply) and reply.mutation.set == (("x-went-into-resp-headers", "true"),)
+
+
+# === full duplex, the request ===
+
+
+def test_nothing_is_answered_before_the_end_of_the_body(pool: Pool) -> None:
+    book = talk(pool) >> request_headers() << end
+    book >> request_body(PROMPT[:10], end=False) << end
+    book >> request_body(PROMPT[10:]) << routed(BEST) << piece(Side.REQUEST, PROMPT, end=True) << end
+
+
+def test_an_absent_mode_means_full_duplex(pool: Pool) -> None:
+    book = talk(pool) >> request_headers(modes=None) >> request_body(PROMPT)
+    book << routed(BEST) << piece(Side.REQUEST, PROMPT, end=True) << end
+
+
+def test_the_end_of_the_body_may_come_alone(pool: Pool) -> None:
+    book = talk(pool) >> request_headers() >> request_body(PROMPT, end=False) << end
+    book >> request_body(b"") << routed(BEST) << piece(Side.REQUEST, PROMPT, end=True) << end
+
+
+def test_a_body_that_ends_with_trailers_has_no_end_of_stream(pool: Pool) -> None:
+    book = talk(pool) >> request_headers() >> request_body(PROMPT, end=False) << end
+    (
+        book
+        >> request_trailers()
+        << routed(BEST)
+        << piece(Side.REQUEST, PROMPT)
+        << TrailersReply(Side.REQUEST)
+        << end
+    )
+
+
+def test_trailers_after_the_end_of_the_body_are_answered(pool: Pool) -> None:
+    book = (
+        talk(pool)
+        >> request_headers()
+        >> request_body(PROMPT)
+        << routed()
+        << piece(Side.REQUEST, PROMPT, end=True)
+    )
+    book >> request_trailers() << TrailersReply(Side.REQUEST) << end
+
+
+def test_a_request_without_a_body_is_routed_by_its_headers(pool: Pool) -> None:
+    talk(pool) >> request_headers(path="/v1/models", end=True) << routed(BEST) << end
+
+
+def test_an_empty_body_on_a_path_without_a_parser_is_one_empty_piece(pool: Pool) -> None:
+    book = talk(pool) >> request_headers(path="/tokenize") >> request_body(b"")
+    book << routed(BEST) << piece(Side.REQUEST, b"", end=True) << end
+
+
+@given(cuts=st.lists(st.integers(0, len(PROMPT)), max_size=8))
+def test_any_split_of_the_body_gives_the_same_bytes_and_the_same_pick(cuts: list[int]) -> None:
+    pool = Pool(waiting=[0, 5, 9], kv_usage=[0.1, 0.5, 0.9])
+    book = talk(pool) >> request_headers()
+    edges = [0, *sorted(cuts), len(PROMPT)]
+    for start, stop in pairwise(edges):
+        book >> request_body(PROMPT[start:stop], end=False) << end
+    book >> request_body(b"") << routed(BEST)
+    assert book.body(Side.REQUEST) == PROMPT
+    assert book.replies[-1].end_of_stream  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("size", "count"), [(0, 0), (61_000, 1), (62_000, 1), (62_001, 2), (125_000, 3), (10 << 20, 170)]
+)
+def test_bodies_go_on_in_pieces_of_bounded_size(size: int, count: int) -> None:
+    data = bytes(size)
+    parts = pieces(Side.REQUEST, data, end_of_stream=False)
+    assert len(parts) == count
+    assert b"".join(part.data for part in parts if isinstance(part, Piece)) == data
+    last = pieces(Side.REQUEST, data, end_of_stream=True)
+    assert [part.end_of_stream for part in last if isinstance(part, Piece)] == [False] * (
+        max(count, 1) - 1
+    ) + [True]
+    assert all(len(part.data) <= PIECE_BYTES for part in last if isinstance(part, Piece))
+
+
+def test_an_upgraded_connection_is_routed_at_once_and_passes_in_both_directions(pool: Pool) -> None:
+    book = talk(pool) >> request_headers(path="/v1/realtime", upgrade="websocket", connection="upgrade")
+    book << routed(BEST) << end
+    book >> request_body(b"frame", end=False) << piece(Side.REQUEST, b"frame") << end
+    book >> response_headers(status=101, content_type="") << marked
+    book >> response_body(b"echo") << piece(Side.RESPONSE, b"echo") << end
+    assert pool.in_flight == 1
+    book.stream.close()
+    assert pool.in_flight == 0
+
+
+# === lock step, the request ===
+
+
+def test_buffered_carries_the_destination_on_the_body_answer(pool: Pool) -> None:
+    book = talk(pool) >> request_headers(modes=BUFFERED) << HeadersReply(Side.REQUEST) << end
+    book >> request_body(PROMPT) << routed(BEST) << end
+    assert book.only(BodyReply).replacement is None
+
+
+def test_buffered_with_trailers_decides_on_the_one_body_message(pool: Pool) -> None:
+    book = talk(pool) >> request_headers(modes=BUFFERED) >> request_body(PROMPT, end=False)
+    book << HeadersReply(Side.REQUEST) << routed(BEST)
+    book >> request_trailers() << TrailersReply(Side.REQUEST) << end
+
+
+def test_buffered_with_trailers_alone_names_the_destination_in_metadata(pool: Pool) -> None:
+    book = talk(pool) >> request_headers(path="/x", modes=BUFFERED) << HeadersReply(Side.REQUEST)
+    book >> request_trailers() << routed(BEST) << end
+
+
+@pytest.mark.parametrize("modes", [STREAMED, NONE, BUFFERED])
+def test_lock_step_without_a_body_is_routed_by_its_headers(pool: Pool, modes: Modes) -> None:
+    talk(pool) >> request_headers(path="/v1/models", end=True, modes=modes) << routed(BEST) << end
+
+
+def test_streamed_is_routed_by_its_headers_and_each_part_is_answered(pool: Pool) -> None:
+    book = talk(pool) >> request_headers(modes=STREAMED) << routed(BEST) << end
+    book >> request_body(PROMPT[:9], end=False) << BodyReply(Side.REQUEST) << end
+    book >> request_body(PROMPT[9:]) << BodyReply(Side.REQUEST) << end
+
+
+def test_streamed_learns_from_a_body_that_it_saw_too_late(pool: Pool) -> None:
+    first = talk(pool) >> request_headers(modes=STREAMED) >> request_body(PROMPT)
+    first.stream.close()
+    pool.observe(waiting=[1, 0, 0], kv_usage=[0.2, 0.1, 0.1])
+    assert pool.cached_blocks(PROMPT, 0) > 0
+
+
+def test_streamed_replaces_the_body_at_its_end_where_the_model_name_changes(pool: Pool) -> None:
+    headers = request_headers(modes=STREAMED, x_llm_d_model_name_rewrite="llama-v2")
+    book = talk(pool) >> headers << routed(BEST)
+    book >> request_body(PROMPT[:9], end=False) << BodyReply(Side.REQUEST, b"") << end
+    book >> request_body(PROMPT[9:])
+    assert json.loads(book.replies[-1].replacement)["model"] == "llama-v2"  # type: ignore[union-attr, arg-type]
+
+
+def test_none_is_routed_by_its_headers_and_ends_with_the_conversation(pool: Pool) -> None:
+    book = talk(pool) >> request_headers(modes=NONE) << routed(BEST)
+    book >> response_headers() << marked << end
+    assert pool.in_flight == 1
+    book.stream.close()
+    assert pool.in_flight == 0
+    assert pool.sample("llm_d_epp_request_duration_seconds_count") == 1
+
+
+@pytest.mark.parametrize("mode", [BodyMode.BUFFERED_PARTIAL, BodyMode.GRPC, 17])
+def test_a_mode_that_is_not_served_says_so(pool: Pool, mode: BodyMode | int) -> None:
+    name = mode.name if isinstance(mode, BodyMode) else "17"
+    book = talk(pool) >> request_headers(modes=Modes(mode, BodyMode.NONE)) << refused(500, name) << end
+    assert "FULL_DUPLEX_STREAMED" in book.only(Immediate).body
+    talk(pool) >> request_headers(modes=Modes(BodyMode.NONE, mode)) << refused(500, name) << end
+
+
+# === what goes along ===
+
+
+def test_only_what_changes_is_sent(pool: Pool) -> None:
+    book = talk(pool) >> request_headers(hi="mom", content_length=str(len(PROMPT))) >> request_body(PROMPT)
+    mutation = book.only(HeadersReply).mutation
+    assert mutation.set == (("x-gateway-destination-endpoint", BEST),)
+    assert mutation.remove == ()
+
+
+def test_control_headers_of_the_client_are_removed(pool: Pool) -> None:
+    spoofed = request_headers(
+        x_prefiller_host_port="6.6.6.6:1",
+        x_encoder_hosts_ports="6.6.6.6:1",
+        x_data_parallel_host_port="6.6.6.6:1",
+        x_gateway_destination_endpoint="6.6.6.6:1",
+        x_gateway_destination_endpoint_served="6.6.6.6:1",
+    )
+    mutation = (talk(pool) >> spoofed >> request_body(PROMPT)).only(HeadersReply).mutation
+    assert set(mutation.remove) == {
+        "x-prefiller-host-port",
+        "x-encoder-hosts-ports",
+        "x-data-parallel-host-port",
+        "x-gateway-destination-endpoint",
+        "x-gateway-destination-endpoint-served",
+    }
+    assert dict(mutation.set)["x-gateway-destination-endpoint"] == BEST
+
+
+@pytest.mark.parametrize("given_id", ["", None])
+def test_a_request_id_is_made_when_absent(pool: Pool, given_id: str | None) -> None:
+    fields = {":path": "/v1/completions"} | ({} if given_id is None else {"x-request-id": given_id})
+    book = talk(pool) >> Incoming(Side.REQUEST, Headers(fields, True))
+    assert len(dict(book.only(HeadersReply).mutation.set)["x-request-id"]) == 36
+
+
+def test_the_model_name_is_rewritten_and_given_back(pool: Pool) -> None:
+    headers = request_headers(x_gateway_model_name_rewrite="llama-v2", content_length=str(len(PROMPT)))
+    book = talk(pool) >> headers >> request_body(PROMPT) << routed(BEST)
+    sent = book.body(Side.REQUEST)
+    assert json.loads(sent) == json.loads(PROMPT) | {"model": "llama-v2"}
+    assert dict(book.only(HeadersReply).mutation.set)["content-length"] == str(len(sent))
+    book >> response_headers() >> response_body(ANSWER.replace(b"llama", b"llama-v2"), end=True)
+    assert book.body(Side.RESPONSE) == ANSWER
+
+
+def test_a_model_name_split_over_two_events_is_given_back(pool: Pool) -> None:
+    book = talk(pool) >> request_headers(x_llm_d_model_name_rewrite="v2") >> request_body(PROMPT)
+    book >> response_headers(content_type="text/event-stream")
+    book >> response_body(b'data: {"model":"v') >> response_body(b'2"}\n\n') >> response_body(b"", end=True)
+    assert book.body(Side.RESPONSE) == b'data: {"model":"llama"}\n\n'
+
+
+def test_a_new_header_beats_its_old_alias(pool: Pool) -> None:
+    headers = request_headers(x_llm_d_model_name_rewrite="new", x_gateway_model_name_rewrite="old")
+    book = talk(pool) >> headers >> request_body(PROMPT)
+    assert json.loads(book.body(Side.REQUEST))["model"] == "new"
+
+
+# === the subset hint ===
+
+
+@pytest.mark.parametrize("where", ["headers", "body"])
+@pytest.mark.parametrize("hint", [("10.0.0.3:8000",), ("10.0.0.3",), ("9.9.9.9:1", "10.0.0.3:8000")])
+def test_only_the_subset_is_picked_from(pool: Pool, where: str, hint: tuple[str, ...]) -> None:
+    on_headers = hint if where == "headers" else None
+    on_body = hint if where == "body" else None
+    book = talk(pool) >> request_headers(subset=on_headers) >> request_body(PROMPT, subset=on_body)
+    book << routed("10.0.0.3:8000")
+
+
+def test_the_port_of_a_subset_entry_counts(pool: Pool) -> None:
+    book = talk(pool) >> request_headers(subset=("10.0.0.3:9999",)) >> request_body(PROMPT)
+    book << refused(503, "failed to find endpoint candidates for serving the request") << end
+    assert book.only(Immediate).headers == (("x-llm-d-request-dropped-reason", "rejected-no-endpoints"),)
+
+
+@pytest.mark.parametrize("end_of_stream", [True, False])
+def test_an_empty_subset_has_no_candidates(pool: Pool, end_of_stream: bool) -> None:
+    book = talk(pool) >> request_headers(subset=(), end=end_of_stream)
+    if not end_of_stream:
+        book >> request_body(PROMPT)
+    book << refused(503) << end
+
+
+# === the response ===
+
+
+def exchange(pool: Pool, **fields: str) -> Playbook:
+    book = talk(pool) >> request_headers(**fields) >> request_body(PROMPT)
+    return book << routed(BEST) << piece(Side.REQUEST, PROMPT, end=True)
+
+
+def test_a_json_answer_goes_on_whole(pool: Pool) -> None:
+    book = exchange(pool) >> response_headers() << marked
+    book >> response_body(ANSWER[:20]) << end
+    book >> response_body(ANSWER[20:], end=True) << piece(Side.RESPONSE, ANSWER, end=True) << end
+    assert pool.in_flight == 0
+    assert pool.sample("llm_d_epp_request_input_tokens_sum") == 7
+    assert pool.sample("llm_d_epp_request_output_tokens_sum") == 10
+
+
+def test_a_large_json_answer_is_not_held(pool: Pool) -> None:
+    book = exchange(pool) >> response_headers() << marked
+    data = bytes(range(256)) * 256
+    for _ in range(64):
+        book >> response_body(data)
+    assert len(book.replies) > 16
+    book >> response_body(b"", end=True)
+    assert book.body(Side.RESPONSE) == data * 64
+
+
+def test_server_sent_events_go_on_as_they_come(pool: Pool) -> None:
+    book = exchange(pool) >> response_headers(content_type="text/event-stream; charset=utf-8") << marked
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":10}}\n\ndata: [DONE]\n\n'
+    for part in (b'data: {"choices":[1]}\n\n', usage[:30], usage[30:]):
+        book >> response_body(part) << piece(Side.RESPONSE, part) << end
+    book >> response_body(b"", end=True) << piece(Side.RESPONSE, b"", end=True) << end
+    assert pool.sample("llm_d_epp_request_input_tokens_sum") == 7
+    assert pool.sample("llm_d_epp_request_streaming_itl_seconds_count") == 2
+
+
+def test_a_response_may_end_with_its_headers(pool: Pool) -> None:
+    exchange(pool) >> response_headers(status=204, end=True) << marked << end
+    assert pool.in_flight == 0
+
+
+def test_a_response_that_ends_with_trailers(pool: Pool) -> None:
+    book = exchange(pool) >> response_headers() << marked >> response_body(ANSWER) << end
+    book >> response_trailers() << piece(Side.RESPONSE, ANSWER) << TrailersReply(Side.RESPONSE) << end
+    assert pool.in_flight == 0
+
+
+def test_a_response_without_a_request_is_watched_too(pool: Pool) -> None:
+    book = talk(pool) >> response_headers() << marked
+    book >> response_body(ANSWER[:9]) >> response_body(ANSWER[9:]) >> response_body(b"", end=True)
+    book << piece(Side.RESPONSE, ANSWER, end=True) << end
+    assert pool.sample("llm_d_epp_request_input_tokens_sum", model_name="") == 7
+
+
+@pytest.mark.parametrize("modes", [STREAMED, BUFFERED])
+def test_in_lock_step_each_part_of_the_response_is_answered(pool: Pool, modes: Modes) -> None:
+    book = talk(pool) >> request_headers(modes=modes) >> request_body(PROMPT)
+    book.replies.clear()
+    book >> response_headers()
+    assert marked(book.replies[-1])
+    for part, last in ((ANSWER[:20], False), (ANSWER[20:], True)):
+        book >> response_body(part, end=last)
+        assert book.replies[-1] == BodyReply(Side.RESPONSE)
+    assert len(book.replies) == 3
+    assert pool.in_flight == 0
+
+
+def test_in_lock_step_a_changed_part_is_replaced(pool: Pool) -> None:
+    book = (
+        talk(pool) >> request_headers(modes=BUFFERED, x_llm_d_model_name_rewrite="v2") >> request_body(PROMPT)
+    )
+    sent = book.only(BodyReply).replacement
+    assert json.loads(sent)["model"] == "v2"
+    book >> response_headers() >> response_body(ANSWER.replace(b"llama", b"v2"), end=True)
+    assert book.replies[-1] == BodyReply(Side.RESPONSE, ANSWER)
+
+
+def test_the_books_follow_the_endpoint_that_served(pool: Pool) -> None:
+    book = exchange(pool)
+    assert pool.in_flight_at(0) == 1
+    book >> response_headers(served="10.0.0.2:8000")
+    assert (pool.in_flight_at(0), pool.in_flight_at(1)) == (0, 1)
+    book >> response_body(ANSWER, end=True)
+    assert pool.in_flight == 0
+
+
+def test_the_first_token_releases_the_prefill(pool: Pool) -> None:
+    book = exchange(pool) >> response_headers(content_type="text/event-stream")
+    assert pool.prefill_tokens > 0
+    book >> response_body(b"data: {}\n\n")
+    assert pool.prefill_tokens == 0
+    assert pool.in_flight == 1
+
+
+# === refusals ===
+
+
+def test_broken_json_is_the_clients_fault(pool: Pool) -> None:
+    book = talk(pool) >> request_headers() >> request_body(b"no healthy upstream")
+    text = "error unmarshaling request bodyMap: invalid character 'o' in literal null (expecting 'u')"
+    book << refused(400, f"inference error: BadRequest - {text}") << end
+    assert book.stream.finished
+    assert pool.in_flight == 0
+
+
+def test_a_missing_model_is_refused_before_the_pool_is_looked_at() -> None:
+    book = talk(Pool(waiting=[])) >> request_headers() >> request_body(b'{"prompt":"hi"}')
+    book << refused(400, "inference error: BadRequest - model not found in request body") << end
+
+
+@pytest.mark.parametrize("end_of_stream", [True, False])
+def test_an_empty_pool_is_unavailable(end_of_stream: bool) -> None:
+    book = talk(Pool(waiting=[])) >> request_headers(end=end_of_stream)
+    if not end_of_stream:
+        book >> request_body(PROMPT)
+    book << refused(503, "inference error: ServiceUnavailable - failed to find endpoint candidates") << end
+
+
+@pytest.mark.parametrize("modes", [None, BUFFERED, STREAMED])
+def test_a_body_over_the_limit_is_refused(pool: Pool, modes: Modes | None) -> None:
+    book = talk(pool, limit=100) >> request_headers(modes=modes) >> request_body(bytes(101), end=False)
+    assert refused(413, "larger than 100 bytes")(book.replies[-1])
+    assert book.stream.finished
+    assert pool.in_flight == 0
+
+
+def test_a_declared_length_over_the_limit_is_refused_at_once(pool: Pool) -> None:
+    talk(pool, limit=100) >> request_headers(content_length="101") << refused(413) << end
+
+
+def test_a_body_of_just_the_limit_is_served(pool: Pool) -> None:
+    talk(pool, limit=len(PROMPT)) >> request_headers() >> request_body(PROMPT) << routed(BEST)
+
+
+def test_nothing_is_said_after_an_immediate_answer(pool: Pool) -> None:
+    book = talk(pool) >> request_headers() >> request_body(b"{") << refused(400) << end
+    book >> response_headers() >> response_body(b"x", end=True) << end
+
+
+def test_refusals_are_counted(pool: Pool) -> None:
+    talk(pool) >> request_headers() >> request_body(b"{") << refused(400)
+    talk(pool, limit=3) >> request_headers() >> request_body(b"1234") << refused(413)
+    assert pool.sample("llm_d_epp_request_error_total", error_code="BadRequest") == 1
+    assert pool.sample("llm_d_epp_request_error_total", error_code="PayloadTooLarge") == 1
+
+
+# === a replica in trouble ===
+
+
+def test_a_replica_that_only_fails_is_left_alone_for_a_while(pool: Pool) -> None:
+    for _ in range(3):
+        exchange(pool) >> response_headers(status=503, end=True)
+    book = talk(pool) >> request_headers() >> request_body(PROMPT)
+    book << routed("10.0.0.2:8000")
+    assert pool.sample("llm_d_epp_request_error_total", error_code="ModelServerError") == 3
+    pool.now += 6.0
+    pool.observe(waiting=[0, 5, 9], kv_usage=[0.1, 0.5, 0.9])
+    exchange(pool)
+
+
+def test_when_all_replicas_fail_they_are_all_tried() -> None:
+    pool = Pool(waiting=[0])
+    for _ in range(5):
+        book = talk(pool) >> request_headers() >> request_body(PROMPT)
+        book << routed(BEST) >> response_headers(status=500, end=True)
+
+
+def test_a_good_answer_clears_the_record(pool: Pool) -> None:
+    for status in (503, 503, 200, 503, 503):
+        exchange(pool) >> response_headers(status=status, end=True)
+    exchange(pool)
+
+
+# === the conversation breaks off ===
+
+
+CONVERSATION = (
+    request_headers(),
+    request_body(PROMPT[:10], end=False),
+    request_body(PROMPT[10:]),
+    response_headers(content_type="text/event-stream"),
+    response_body(b'data: {"usage":'),
+    response_body(b"{}}\n\n", end=True),
+    response_trailers(),
+)
+
+
+@pytest.mark.parametrize("length", range(len(CONVERSATION) + 1))
+@pytest.mark.parametrize("modes", [None, STREAMED, BUFFERED, NONE])
+def test_whatever_way_it_ends_the_ledger_is_empty(pool: Pool, length: int, modes: Modes | None) -> None:
+    stream = pool.stream()
+    for message in CONVERSATION[:length]:
+        if modes is not None and message is CONVERSATION[0]:
+            message = request_headers(modes=modes)
+        stream.receive(message)
+    stream.close()
+    stream.close()
+    assert (pool.in_flight, pool.prefill_tokens, pool.open) == (0, 0, 0)
+    assert pool.sample("llm_d_epp_request_running") in (None, 0)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        (request_headers(), request_headers()),
+        (response_headers(), response_headers()),
+        (response_headers(), request_body(b"")),
+    ],
+)
+def test_a_message_that_cannot_come_now_is_an_error(pool: Pool, messages: tuple[Incoming, ...]) -> None:
+    stream = pool.stream()
+    for message in messages[:-1]:
+        stream.receive(message)
+    with pytest.raises(OutOfOrder):
+        stream.receive(messages[-1])
+
+
+MESSAGES = st.sampled_from(
+    [
+        *CONVERSATION,
+        request_headers(end=True),
+        request_trailers(),
+        request_body(b"\xff{", end=True),
+        Incoming(Side.REQUEST, Headers({}, False), modes=STREAMED, subset=("10.0.0.1",)),
+        Incoming(Side.REQUEST, Body(b"", True), served="10.0.0.2:8000"),
+        response_headers(status=500),
+    ]
+)
+
+
+@given(st.lists(MESSAGES, max_size=8))
+def test_no_order_of_messages_leaves_a_trace(messages: list[Incoming]) -> None:
+    pool = Pool(waiting=[0, 1])
+    stream = pool.stream()
+    for message in messages:
+        try:
+            stream.receive(message)
+        except OutOfOrder:
+            break
+    stream.close()
+    assert (pool.in_flight, pool.prefill_tokens, pool.open) == (0, 0, 0)
