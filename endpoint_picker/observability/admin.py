@@ -1,5 +1,6 @@
 """The metrics page over HTTP."""
 
+import asyncio
 from typing import Final
 
 from aiohttp import web
@@ -31,5 +32,6 @@ class Page:
 
     async def _page(self, request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        body = encode(self._metrics.registry)
+        # Many label sets make a page of megabytes: on a thread it holds up no request.
+        body = await asyncio.to_thread(encode, self._metrics.registry)
         return web.Response(body=body, headers={"Content-Type": content_type})

@@ -1,11 +1,29 @@
-"""Prometheus metrics under the field's names, the deprecated twins included."""
+"""Prometheus metrics under the field's names, the deprecated twins included.
 
+Whoever counts calls one method for one event and knows no names, labels or buckets; those live in
+`families`. Everything is written on the event loop's thread; a long page is best rendered in another one.
+"""
+
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 
 from endpoint_picker.core.endpoints import Endpoint, EndpointTable
 from endpoint_picker.core.request import Usage
+from endpoint_picker.observability.families import Families
+from endpoint_picker.observability.pool import Pool
+from endpoint_picker.observability.series import LONGEST_LABEL, Distinct, Histogram, Number
+
+MOST_DISTINCT: Final = 1000
+"""Distinct models, and tenants, that get a label of their own: both are whatever a client writes."""
+MOST_REMEMBERED: Final = 4096
+"""Label sets whose series are at hand; when there are more, all are looked up anew."""
+MOST_TOKENS: Final = 2**53
+"""More tokens than a float can count: a replica that reports so many is wrong."""
+BYTES_A_TOKEN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,64 +52,180 @@ class Finished:
 class Metrics:
     """Every series of the picker; one instance a process, handed to whoever counts."""
 
-    def __init__(self, registry: CollectorRegistry | None = None, *, pool: str = "epp") -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry | None = None,
+        *,
+        pool: str = "epp",
+        clock: Callable[[], float] = time.monotonic,
+        commit: str = "unknown",
+        build_ref: str = "unknown",
+    ) -> None:
         self.registry = registry or CollectorRegistry()
         self.pool = pool
+        self._families = Families()
+        self._pool = Pool(pool, clock)
+        self._model = Distinct(MOST_DISTINCT)
+        self._fairness = Distinct(MOST_DISTINCT)
+        self._series: dict[tuple[str, str, str, int], _Series] = {}
+        self._families.info.cell(commit, build_ref).value = 1
+        self.registry.register(self._families)
+        self.registry.register(self._pool)
 
     # === requests ===
 
     def received(self, labels: RequestLabels, size: int) -> None:
         """A request was parsed: count it and its bytes."""
+        series = self._of(labels)
+        series.request_total.value += 1
+        series.request_size_bytes.observe(size)
 
     def running(self, labels: RequestLabels, change: int) -> None:
         """+1 when a request goes to a replica, -1 when it has ended (only where the model is named)."""
+        if labels.model:
+            self._of(labels).request_running.value += change
 
     def refused(self, labels: RequestLabels, code: str) -> None:
         """A request ended in an error: `code` is a Refusal's code, `ModelServerError` or `Unknown`."""
+        self._families.request_error_total.cell(*self._of(labels).values, code).value += 1
 
     def token_gap(self, labels: RequestLabels, seconds: float) -> None:
         """Time between two chunks of a streamed response."""
+        self._of(labels).request_streaming_itl_seconds.observe(seconds)
 
     def finished(self, labels: RequestLabels, outcome: Finished) -> None:
         """A response has ended: durations, sizes, tokens."""
+        series = self._of(labels)
+        series.request_duration_seconds.observe(outcome.seconds)
+        series.response_size_bytes.observe(outcome.response_bytes)
+        if outcome.first_token_seconds is not None:
+            streaming = "true" if outcome.streaming else "false"
+            self._families.request_ttft_seconds.cell(*series.values, streaming).observe(
+                outcome.first_token_seconds
+            )
+        _tokens(series, outcome)
 
     # === the picker's own work ===
 
     def request_processed(self, seconds: float) -> None:
         """Time spent between the request's last byte and our answer."""
+        self._families.request_processing_duration_seconds.cell().observe(seconds)
 
     def response_processed(self, seconds: float) -> None:
         """Time that we spent on a response."""
+        self._families.response_processing_duration_seconds.cell().observe(seconds)
 
     def scheduled(self, seconds: float) -> None:
         """One scheduling cycle."""
+        self._families.scheduler_e2e_duration_seconds.cell().observe(seconds)
 
     def attempt(self, target_model: str, endpoint: Endpoint | None) -> None:
         """A scheduling cycle chose this endpoint, or none (status `failure`)."""
+        attempts, model = self._families.scheduler_attempts_total, self._model(target_model)
+        if endpoint is None:
+            attempts.cell("failure", model, "", "", "").value += 1
+        else:
+            place = (endpoint.name, endpoint.namespace, str(endpoint.port))
+            attempts.cell("success", model, *place).value += 1
 
     def plugin(self, point: str, plugin_type: str, plugin_name: str, seconds: float) -> None:
         """One call of one plugin; `point` is Filter, Scorer, Picker, DataProducer, …"""
+        self._families.plugin_duration_seconds.cell(point, plugin_type, plugin_name).observe(seconds)
 
     def prefix_hit(
         self, plugin_name: str, plugin_type: str, hit_blocks: int, total: int, block_size: int
     ) -> None:
         """Prefix match of the chosen endpoint."""
+        families = self._families
+        if total > 0:
+            families.prefix_indexer_hit_ratio.cell(plugin_name, plugin_type).observe(hit_blocks / total)
+        length = hit_blocks * block_size * BYTES_A_TOKEN
+        families.prefix_indexer_hit_bytes.cell(plugin_name, plugin_type).observe(length)
 
     def prefix_size(self, plugin_name: str, plugin_type: str, blocks: int) -> None:
         """Blocks in an approximate prefix index."""
+        self._families.prefix_indexer_size.cell(plugin_name, plugin_type).value = blocks
 
     def in_flight(
         self, endpoint: Endpoint, producer: str, labels: RequestLabels, requests: int, tokens: int
     ) -> None:
-        """Change of what is in flight at an endpoint (deltas, negative at the release)."""
+        """Change of what is in flight at an endpoint (deltas, negative at the release).
+
+        Series leave the page with their load, so that tenants that are gone leave nothing behind.
+        """
+        tenant = self._fairness(labels.fairness_id)
+        values = (endpoint.name, endpoint.namespace, producer, tenant, str(labels.priority))
+        self._families.inflight_requests.cell(*values).value += requests
+        self._families.inflight_tokens.cell(*values).value += tokens
 
     # === the data layer ===
 
     def poll_failed(self, source_type: str) -> None:
         """A metrics page could not be had."""
+        self._families.datalayer_poll_errors_total.cell(source_type).value += 1
 
     def extract_failed(self, source_type: str, extractor_type: str) -> None:
         """A metrics page could be had but not understood."""
+        self._families.datalayer_extract_errors_total.cell(source_type, extractor_type).value += 1
 
     def watch(self, table: EndpointTable) -> None:
         """Show the pool's gauges (averages, ready endpoints, per-endpoint queue) from this table."""
+        self._pool.table = table
+
+    def _of(self, labels: RequestLabels) -> "_Series":
+        # A tuple hashes and compares in C; the dataclass itself would take four times as long.
+        key = (labels.model, labels.target_model, labels.fairness_id, labels.priority)
+        found = self._series.get(key)
+        return self._remember(key) if found is None else found
+
+    def _remember(self, key: tuple[str, str, str, int]) -> "_Series":
+        model, target, fairness, priority = key
+        values = (self._model(model), self._model(target), self._fairness(fairness), str(priority))
+        series = _Series(self._families, values)
+        if max(map(len, (model, target, fairness))) <= LONGEST_LABEL:
+            if len(self._series) >= MOST_REMEMBERED:
+                self._series.clear()
+            self._series[key] = series
+        return series
+
+
+class _Series:
+    """The request series of one label set; each is made when it is first written to."""
+
+    request_total: Number
+    request_running: Number
+    request_size_bytes: Histogram
+    response_size_bytes: Histogram
+    request_duration_seconds: Histogram
+    request_input_tokens: Histogram
+    request_cached_tokens: Histogram
+    request_output_tokens: Histogram
+    request_ntpot_seconds: Histogram
+    request_streaming_tpot_seconds: Histogram
+    request_streaming_itl_seconds: Histogram
+
+    def __init__(self, families: Families, values: tuple[str, str, str, str]) -> None:
+        self._families = families
+        self.values = values
+
+    def __getattr__(self, name: str) -> Number | Histogram:
+        """Called only for what is not there yet; the attributes are named like the families."""
+        cell: Number | Histogram = getattr(self._families, name).cell(*self.values)
+        setattr(self, name, cell)
+        return cell
+
+
+def _tokens(series: _Series, outcome: Finished) -> None:
+    """Counts that the replica reported: absent or impossible ones are left out."""
+    usage, output = outcome.usage, outcome.usage.completion_tokens
+    if usage.prompt_tokens is not None and 0 < usage.prompt_tokens < MOST_TOKENS:
+        series.request_input_tokens.observe(usage.prompt_tokens)
+    if usage.cached_tokens is not None and 0 <= usage.cached_tokens < MOST_TOKENS:
+        series.request_cached_tokens.observe(usage.cached_tokens)
+    if output is None or not 0 < output < MOST_TOKENS:
+        return
+    series.request_output_tokens.observe(output)
+    series.request_ntpot_seconds.observe(outcome.seconds / output)
+    if outcome.streaming and output > 1 and outcome.first_token_seconds is not None:
+        later = outcome.seconds - outcome.first_token_seconds
+        series.request_streaming_tpot_seconds.observe(later / (output - 1))
