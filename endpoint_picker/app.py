@@ -1,7 +1,6 @@
 """The composition root: builds everything from the options, runs it, drains it on a signal."""
 
 import asyncio
-import dataclasses
 import logging
 import random
 import signal
@@ -17,6 +16,8 @@ from endpoint_picker.config import load
 from endpoint_picker.core.endpoints import EndpointTable
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.core.ledger import Ledger
+from endpoint_picker.datalayer.discovery import parse_endpoints_flag
+from endpoint_picker.datalayer.scrape import Scraper
 from endpoint_picker.director import Director, Parts
 from endpoint_picker.extproc import codec
 from endpoint_picker.extproc.server import Limits, Server
@@ -39,9 +40,9 @@ LAST_STREAMS_SECONDS: Final = 100.0
 class Options:
     """What the command line says; sizes in bytes, times in seconds."""
 
+    config_file: Path | None = None
     config_text: str = ""
-    config_name: str = "--config-text"
-    """Where the configuration came from, for messages."""
+    """Used where there is no file; empty means the default configuration."""
     endpoints: str = ""
     pool: str = "epp"
     grpc_port: int = 9002
@@ -76,14 +77,14 @@ class App:
         self._metrics = Metrics(pool=options.pool, clock=clock)
         self._metrics.watch(self._table)
         self._assembly = self._assemble()
-        self._ledger = Ledger(self._table)
+        self._scraper = self._scrapes()
         self._server = Server(self._director(), _limits(options))
         self._ready = False
         self._live = True
 
     async def run(self) -> None:
         """Serve until a signal. Raises ConfigError or OSError when it cannot start."""
-        stop = _on_signals()
+        stop = _signals()
         tasks = aio.Tasks()
         health = Health(codec.SERVICE, ready=lambda: self._ready, live=lambda: self._live)
         health_server = HealthServer(health.handler())
@@ -91,20 +92,79 @@ class App:
         if self._options.health_on_grpc_port:
             self._server.add(health.handler())
         try:
-            await self._fill_table(tasks)
+            await self._fill(tasks)
             ports = (
                 await self._listen(),
                 await health_server.start(self._options.health_port),
                 await page.start(self._options.metrics_port),
             )
             self._ready = True
-            log.info("serving ext_proc on %d, health on %d, metrics on %d; %d endpoints", *ports, len(self._table))
+            log.info("serving ext_proc on %d, health on %d, metrics on %d", *ports)
             await self._drain(await stop.get(), stop)
         finally:
+            await tasks.close()
+            await self._scraper.close()
             await page.stop()
             await health_server.stop()
-            await tasks.close()
-            await self._assembly.close()
+
+    # === building ===
+
+    def _assemble(self) -> Assembly:
+        options = self._options
+        wiring = Wiring(self._table, self._metrics, self._rng, self._clock)
+        if options.config_file is not None:
+            config = load.load_file(options.config_file, lenient=options.lenient)
+        else:
+            config = load.load(options.config_text, lenient=options.lenient)
+        return assemble(config, wiring, allow_experimental=options.allow_experimental)
+
+    def _scrapes(self) -> Scraper:
+        return Scraper(
+            self._table,
+            self._metrics,
+            self._assembly.feeds,
+            clock=self._clock,
+            rng=self._rng,
+            interval=self._options.refresh_interval,
+        )
+
+    def _director(self) -> Director:
+        return Director(
+            Parts(
+                table=self._table,
+                ledger=Ledger(self._table),
+                parsers=Registry(self._assembly.parsers),
+                producers=self._assembly.producers,
+                scheduler=self._assembly.scheduler,
+                metrics=self._metrics,
+                clock=self._clock,
+                charge=self._assembly.charge,
+                honour_subset=self._options.honour_subset,
+                emit_scores=self._options.emit_scores,
+            )
+        )
+
+    # === starting ===
+
+    async def _fill(self, tasks: aio.Tasks) -> None:
+        """Learn the members of the pool, and read each of them once."""
+        discovery = self._assembly.discovery
+        if discovery is None and not self._options.endpoints:
+            raise ConfigError(
+                "nobody to serve: name the replicas with --endpoints host:port,… or with the plugin "
+                "file-discovery in dataLayer.discovery"
+            )
+        if discovery is None:
+            self._table.replace(parse_endpoints_flag(self._options.endpoints))
+        elif self._options.endpoints:
+            raise ConfigError("--endpoints and dataLayer.discovery exclude each other: give one of them")
+        else:
+            discovery.load()
+            if discovery.watching:
+                tasks.start("discovery", discovery.watch(self._scraper.membership_changed))
+        log.info("%d endpoints", len(self._table))
+        tasks.start("scraping", self._scraper.run())
+        await self._scraper.first_pass(FIRST_SCRAPE_SECONDS)
 
     async def _listen(self) -> int:
         options = self._options
@@ -115,28 +175,40 @@ class App:
         renewed = tls.reloader(options.cert_path, _keep_certificate) if options.cert_reload else None
         return await self._server.start(options.grpc_port, tls.load(options.cert_path), renewed)
 
+    # === ending ===
+
     async def _drain(self, why: signal.Signals, stop: "asyncio.Queue[signal.Signals]") -> None:
         """Say "not ready", go on serving for the drain time, then wait for the open streams.
 
-        The gateway needs the time to notice; a second signal cuts it short.
+        The gateway needs the time to notice. A second signal cuts it short; Ctrl-C does not wait at all.
         """
         self._ready = False
         patience = 0.0 if why is signal.SIGINT else self._options.drain
-        log.info("%s: draining for %.0f s; %d streams open", why.name, patience, self._server.open)
-        try:
-            await asyncio.wait_for(stop.get(), patience)
-        except TimeoutError:
-            self._live = False
-            await self._until_second_signal(stop)
-        else:
-            await self._server.stop(0.0)
-        log.info("stopped; %d requests in the ledger", self._ledger.open)
+        log.info("%s: draining for %g s, %d streams open", why.name, patience, self._server.open)
+        again = aio.Tasks()
+        impatient = again.start("second signal", stop.get())
+        await asyncio.wait({impatient}, timeout=patience)
+        self._live = False
+        last = 0.0 if impatient.done() else LAST_STREAMS_SECONDS
+        ending = again.start("last streams", self._server.stop(last))
+        await asyncio.wait({ending, impatient}, return_when=asyncio.FIRST_COMPLETED)
+        await self._server.stop(0.0)
+        await again.close()
+        log.info("stopped, %d streams open", self._server.open)
 
-    async def _until_second_signal(self, stop: "asyncio.Queue[signal.Signals]") -> None:
-        tasks = aio.Tasks()
-        ending = tasks.start("last streams", self._server.stop(LAST_STREAMS_SECONDS))
-        again = tasks.start("second signal", stop.get())
-        await asyncio.wait({ending, again}, return_when=asyncio.FIRST_COMPLETED)
-        if not ending.done():
-            await self._server.stop(0.0)
-        await tasks.close()
+
+def _limits(options: Options) -> Limits:
+    return Limits(options.max_request_body, options.max_receive, options.max_send)
+
+
+def _signals() -> "asyncio.Queue[signal.Signals]":
+    """The signals that ask for an end, as they come."""
+    asked: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, asked.put_nowait, each)
+    return asked
+
+
+def _keep_certificate(error: ConfigError) -> None:
+    log.error("%s; the certificate stays as it was", error)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 import uvloop
 
@@ -17,6 +17,8 @@ from endpoint_picker.app import App, Options
 from endpoint_picker.config import units
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.observability import logs
+
+N = TypeVar("N", int, float)
 
 SHORTEST_REFRESH: Final = 0.05
 """Seconds; a shorter interval is raised to it, as deployments in the field expect."""
@@ -65,7 +67,7 @@ def size(text: str) -> int:
     return _written(units.quantity, text.removesuffix("B"), "a size such as 16Mi")
 
 
-def _written(read: Callable[[str], Any], text: str, what: str) -> Any:
+def _written(read: Callable[[str], N], text: str, what: str) -> N:
     try:
         return read(text)
     except ValueError as error:
@@ -200,8 +202,8 @@ def options(flags: argparse.Namespace) -> Options:
     if flags.enable_cert_reload and not flags.cert_path:
         raise ConfigError("--enable-cert-reload needs --cert-path")
     return Options(
-        config_text=_read(flags.config_file) if flags.config_file else flags.config_text,
-        config_name=flags.config_file or "--config-text",
+        config_file=Path(flags.config_file) if flags.config_file else None,
+        config_text=flags.config_text,
         endpoints=flags.endpoints,
         pool=flags.pool_name,
         grpc_port=flags.grpc_port,
@@ -223,13 +225,6 @@ def options(flags: argparse.Namespace) -> Options:
         emit_scores=flags.emit_endpoint_scores,
         seed=flags.seed,
     )
-
-
-def _read(name: str) -> str:
-    try:
-        return Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config-file {name} cannot be read: {error}") from error
 
 
 class _Parser(argparse.ArgumentParser):

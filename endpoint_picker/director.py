@@ -108,7 +108,11 @@ class Director:
     def unrouted(self) -> "Exchange":
         """An exchange whose request was never seen: its response is watched all the same."""
         request = _request(Arrival({}, self.now()))
-        return Exchange(self._parts, request, None, None, None)
+        try:
+            parser = self._parts.parsers.resolve(request.path)
+        except Refusal:
+            parser = None
+        return Exchange(self._parts, request, None, parser, None)
 
     def learn(self, exchange: "Exchange", body: bytes) -> bytes:
         """Read a body that came after the pick; answers the bytes to forward.

@@ -14,7 +14,7 @@ import pytest
 
 from endpoint_picker.extproc.server import Limits, Server
 from tests.fakes.gateway import HEADERS, Talk, common, gateway, set_headers
-from tests.fakes.pool import Pool
+from tests.fakes.routing import Pool
 
 CONFIG = """
 apiVersion: llm-d.ai/v1alpha1

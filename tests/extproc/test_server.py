@@ -10,7 +10,7 @@ import pytest
 
 from endpoint_picker.extproc.server import Limits, Server
 from tests.fakes.gateway import HEADERS, Gateway, Talk, common, destination, gateway, set_headers
-from tests.fakes.pool import Pool
+from tests.fakes.routing import Pool
 
 PROMPT = json.dumps({"model": "my-model", "prompt": "test6", "max_tokens": 100, "temperature": 0}).encode()
 ANSWER = b'{"model":"my-model","usage":{"prompt_tokens":7,"total_tokens":17,"completion_tokens":10}}'

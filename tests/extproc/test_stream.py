@@ -34,7 +34,7 @@ from tests.fakes.playbook import (
     response_trailers,
     routed,
 )
-from tests.fakes.pool import Pool
+from tests.fakes.routing import Pool
 
 PROMPT = json.dumps({"model": "llama", "prompt": "Tell me about the sea. " * 8, "max_tokens": 5}).encode()
 ANSWER = b'{"model":"llama","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":10}}'

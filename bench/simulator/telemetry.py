@@ -1,0 +1,128 @@
+"""What a replica tells about itself: the counters and histograms of vLLM, fed with what each step did.
+
+Gauges hold the state after the last completed step, as the real engine publishes it: a scrape in the middle
+of a long prefill does not see the request that causes it.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+from bench.simulator import histogram
+from bench.simulator.config import ReplicaConfig
+from bench.simulator.engine import Engine, StepOutcome
+from bench.simulator.histogram import Histogram
+from bench.simulator.sequence import Sequence
+
+_KEPT_ADAPTER_SETS = 64
+"""The real gauge never forgets a combination of adapters; a bound keeps long runs flat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """One engine's load at the end of a step."""
+
+    running: int = 0
+    waiting: int = 0
+    usage: float = 0.0
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counters since the start, in tokens or requests."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generation_tokens: int = 0
+    finished: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(("stop", "length", "abort", "error", "repetition"), 0)
+    )
+
+
+class Telemetry:
+    """Numbers of one replica; `exposition` turns them into a page."""
+
+    def __init__(self, config: ReplicaConfig) -> None:
+        self.started = time.time()
+        self.gauges = Gauges()
+        self.totals = Totals()
+        self.adapters: dict[tuple[str, str], float] = {}
+        """(running adapters, waiting adapters) as comma lists → unix time when that was last so."""
+        labels = ('engine="0"', f'model_name="{config.model}"')
+        tokens = histogram.tokens_up_to(config.max_model_len)
+        bounds = {
+            "request_prompt_tokens": tokens,
+            "request_generation_tokens": tokens,
+            "iteration_tokens_total": histogram.ITERATION,
+            "request_max_num_generation_tokens": tokens,
+            "request_params_n": histogram.CHOICES,
+            "request_params_max_tokens": tokens,
+            "time_to_first_token_seconds": histogram.FIRST_TOKEN,
+            "inter_token_latency_seconds": histogram.INTER_TOKEN,
+            "request_time_per_output_token_seconds": histogram.INTER_TOKEN,
+            "e2e_request_latency_seconds": histogram.REQUEST,
+            "request_queue_time_seconds": histogram.REQUEST,
+            "request_inference_time_seconds": histogram.REQUEST,
+            "request_prefill_time_seconds": histogram.REQUEST,
+            "request_decode_time_seconds": histogram.REQUEST,
+            "request_num_preemptions": histogram.PREEMPTIONS,
+            "request_prefill_kv_computed_tokens": tokens,
+        }
+        self.histograms = {name: Histogram(f"vllm:{name}", labels, b) for name, b in bounds.items()}
+        self._lora = config.lora
+
+    def publish(self, engine: Engine) -> None:
+        """Set the gauges to the engine's present state."""
+        self.gauges = Gauges(engine.running, engine.waiting, engine.cache.usage)
+        if self._lora:
+            running, waiting = map(",".join, engine.adapters())
+            self.adapters.pop((running, waiting), None)
+            self.adapters[running, waiting] = time.time()
+            if len(self.adapters) > _KEPT_ADAPTER_SETS:
+                del self.adapters[next(iter(self.adapters))]
+
+    def count_step(self, outcome: StepOutcome, start: float, end: float) -> None:
+        """One step that ran from `start` to `end`, in virtual seconds."""
+        emitted = len(outcome.started) + len(outcome.decoded)
+        self.totals.generation_tokens += emitted
+        self.histograms["iteration_tokens_total"].observe(outcome.prompt_tokens + emitted)
+        if outcome.decoded:
+            self.histograms["inter_token_latency_seconds"].observe(end - start, len(outcome.decoded))
+        for sequence in outcome.started:
+            self._count_prompt(sequence, end)
+
+    def _count_prompt(self, sequence: Sequence, end: float) -> None:
+        """A prompt is through: the first time, or again after a preemption."""
+        if sequence.first_token < end:
+            self.histograms["inter_token_latency_seconds"].observe(end - sequence.paused)
+            return
+        self.totals.prompt_tokens += sequence.prompt_tokens
+        self.totals.cached_tokens += sequence.cached
+        self.histograms["time_to_first_token_seconds"].observe(max(0.0, end - sequence.arrived))
+
+    def count_finished(
+        self, sequence: Sequence, end: float, *, reason: str, choices: int, limit: int
+    ) -> None:
+        """A sequence got its last token at `end`; `choices` and `limit` are n and max_tokens."""
+        self.totals.finished[reason] += 1
+        decode = end - sequence.first_token
+        values = {
+            "request_prompt_tokens": sequence.prompt_tokens,
+            "request_generation_tokens": sequence.output_tokens,
+            "request_max_num_generation_tokens": sequence.output_tokens,
+            "request_params_n": choices,
+            "request_params_max_tokens": limit,
+            "request_time_per_output_token_seconds": decode / max(1, sequence.output_tokens - 1),
+            "e2e_request_latency_seconds": end - sequence.arrived,
+            "request_queue_time_seconds": max(0.0, sequence.scheduled - sequence.arrived),
+            "request_inference_time_seconds": end - sequence.scheduled,
+            "request_prefill_time_seconds": sequence.first_token - sequence.scheduled,
+            "request_decode_time_seconds": decode,
+            "request_num_preemptions": sequence.preemptions,
+            "request_prefill_kv_computed_tokens": sequence.prompt_tokens - sequence.cached,
+        }
+        for name, value in values.items():
+            self.histograms[name].observe(value)
+
+    def count_aborted(self) -> None:
+        """A client went away."""
+        self.totals.finished["abort"] += 1

@@ -1,0 +1,134 @@
+"""Configuration + catalog → wired plugins: the one place that knows what is filled in by default.
+
+A file rarely names everything that runs. What it leaves out is added here, in the way in which deployments
+in the field expect: a handler and a picker (`profiles`), a producer for each fact that somebody needs
+(`facts`), parsers, and the scraping of metrics pages. Whatever does not fit together is a ConfigError
+before anything is started.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from endpoint_picker.assemble import facts, profiles
+from endpoint_picker.assemble.made import Made
+from endpoint_picker.catalog import Catalog, installed
+from endpoint_picker.config.schema import Config, FlowControl, Reference
+from endpoint_picker.core.attributes import Key, UncachedTokens
+from endpoint_picker.datalayer.discovery import FileDiscovery
+from endpoint_picker.datalayer.extract import CoreMetricsExtractor
+from endpoint_picker.datalayer.scrape import Feed
+from endpoint_picker.datalayer.sources import MetricsSource
+from endpoint_picker.plugin import Parser, Plugin, Producer, Wiring
+from endpoint_picker.scheduling.scheduler import Scheduler
+
+log = logging.getLogger(__name__)
+
+DEFAULT_PARSERS: Final = ("openai-parser", "anthropic-parser", "vllmhttp-parser", "passthrough-parser")
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """Everything that a configuration makes run."""
+
+    instances: Mapping[str, Plugin]
+    """Every plugin instance by name, those that were added included."""
+    scheduler: Scheduler
+    producers: tuple[Producer, ...]
+    """In the order in which they run: each after those whose facts it reads."""
+    parsers: tuple[Parser, ...]
+    """In configured order."""
+    feeds: tuple[Feed, ...]
+    """Data sources with what reads their pages."""
+    discovery: FileDiscovery | None
+    """Where the endpoints come from; None: the configuration does not say."""
+    charge: Key[UncachedTokens]
+    """The fact by which the ledger charges."""
+
+
+def assemble(
+    config: Config,
+    wiring: Wiring,
+    *,
+    allow_experimental: bool = False,
+    lenient: bool = False,
+    catalog: Catalog | None = None,
+) -> Assembly:
+    """Create and connect every plugin. Raises ConfigError.
+
+    Lenient: unknown keys of parameters are logged and dropped.
+    """
+    made = Made(config, wiring, catalog or installed(), allow_experimental, lenient or config.lenient)
+    for block in config.plugins:
+        made.create(block)
+    scheduler = profiles.scheduler(made)
+    parsers = tuple(_parsers(made))
+    feeds = tuple(_feeds(made))
+    discovery = _discovery(made)
+    charge = facts.charge(made)
+    facts.supply(made)
+    _warn_of_what_is_ignored(config)
+    return Assembly(made.instances, scheduler, facts.ordered(made), parsers, feeds, discovery, charge)
+
+
+def _parsers(made: Made) -> Iterator[Parser]:
+    wanted = made.config.parsers or tuple(Reference(plugin_ref=name) for name in DEFAULT_PARSERS)
+    for position, reference in enumerate(wanted):
+        name = reference.plugin_ref
+        if name not in made.instances and made.knows(name):
+            made.ensure(name)
+        where = f"requestHandler.parsers[{position}]"
+        yield made.expected(name, Parser, "parser", where=where)  # type: ignore[type-abstract]
+
+
+def _feeds(made: Made) -> Iterator[Feed]:
+    layer = made.config.data_layer
+    named = {source.plugin_ref for source in layer.sources}
+    for position, block in enumerate(layer.sources):
+        where = f"dataLayer.sources[{position}]"
+        source = made.expected(block.plugin_ref, MetricsSource, "data source", where=where)
+        yield Feed(source, _extractors(made, block.extractors, where))
+    if layer.inject_defaults and MetricsSource.type not in named:
+        made.ensure(MetricsSource.type)
+        made.ensure(CoreMetricsExtractor.type)
+        pair = [Reference(plugin_ref=CoreMetricsExtractor.type)]
+        source = made.expected(MetricsSource.type, MetricsSource, "data source", where="dataLayer")
+        yield Feed(source, _extractors(made, pair, "dataLayer"))
+    elif not named:
+        raise made.wrong(
+            "data layer enabled but no data sources configured; name one in dataLayer.sources or leave "
+            "injectDefaults on"
+        )
+
+
+def _extractors(made: Made, references: Sequence[Reference], where: str) -> tuple[CoreMetricsExtractor, ...]:
+    found: dict[str, CoreMetricsExtractor] = {}
+    for position, reference in enumerate(references):
+        place = f"{where}.extractors[{position}]"
+        extractor = made.expected(reference.plugin_ref, CoreMetricsExtractor, "extractor", where=place)
+        if extractor.type in found:
+            raise made.wrong(f"{place}: a second extractor of the type {extractor.type}; keep one")
+        found[extractor.type] = extractor
+    if not found:
+        log.warning("%s: %s has no extractors, so nothing reads its pages", made.config.source, where)
+    return tuple(found.values())
+
+
+def _discovery(made: Made) -> FileDiscovery | None:
+    reference = made.config.data_layer.discovery
+    if reference is None:
+        return None
+    where = "dataLayer.discovery"
+    return made.expected(reference.plugin_ref, FileDiscovery, "discovery plugin", where=where)
+
+
+def _warn_of_what_is_ignored(config: Config) -> None:
+    if config.flow_control != FlowControl() or config.gates["flowControl"]:
+        log.warning("%s: flow control is not in this version; flowControl is ignored", config.source)
+    if config.data_layer.peer_discovery or config.data_layer.cross_replica_syncer_plugin_ref:
+        log.warning(
+            "%s: several pickers do not share their state in this version; dataLayer.peerDiscovery and "
+            "crossReplicaSyncer… are ignored",
+            config.source,
+        )

@@ -1,0 +1,161 @@
+"""The table of plugins: type string → class. Whoever looks for the code of a type finds it from here.
+
+Packages add types of their own through the entry point group `endpoint_picker.plugins`; each entry is
+named like the type of the class that it points to.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Final
+
+from endpoint_picker.config import hints
+from endpoint_picker.core.errors import ConfigError
+from endpoint_picker.datalayer.discovery import FileDiscovery
+from endpoint_picker.datalayer.extract import CoreMetricsExtractor
+from endpoint_picker.datalayer.sources import MetricsSource
+from endpoint_picker.parsing import anthropic, openai, passthrough, vllm
+from endpoint_picker.plugin import Plugin
+from endpoint_picker.producers import inflight, prefix_approx, tokens
+from endpoint_picker.scheduling import filters, handler, pickers
+from endpoint_picker.scheduling.scorers import load, lora, prefix
+
+log = logging.getLogger(__name__)
+
+GROUP: Final = "endpoint_picker.plugins"
+"""Entry point group of plugins from other packages."""
+
+TABLE: Final[Mapping[str, type[Plugin]]] = {
+    # filters
+    "label-selector-filter": filters.LabelSelector,
+    "by-label": filters.ByLabel,
+    "decode-filter": filters.Decode,
+    "prefill-filter": filters.Prefill,
+    # scorers
+    "queue-scorer": load.Queue,
+    "running-requests-size-scorer": load.Running,
+    "kv-cache-utilization-scorer": load.KvUsage,
+    "active-request-scorer": load.ActiveRequests,
+    "token-load-scorer": load.TokenLoad,
+    "prefix-cache-scorer": prefix.PrefixCache,
+    "lora-affinity-scorer": lora.LoraAffinity,
+    # pickers
+    "max-score-picker": pickers.MaxScore,
+    "random-picker": pickers.Uniform,
+    "weighted-random-picker": pickers.Weighted,
+    # profile handlers
+    "single-profile-handler": handler.Single,
+    # producers
+    "token-producer": tokens.TokenEstimate,
+    "approx-prefix-cache-producer": prefix_approx.ApproximatePrefix,
+    "inflight-load-producer": inflight.InFlight,
+    # parsers
+    "openai-parser": openai.OpenAI,
+    "anthropic-parser": anthropic.Anthropic,
+    "vllmhttp-parser": vllm.VllmHttp,
+    "passthrough-parser": passthrough.Passthrough,
+    # data layer
+    "metrics-data-source": MetricsSource,
+    "core-metrics-extractor": CoreMetricsExtractor,
+    "file-discovery": FileDiscovery,
+}
+
+ALIASES: Final[Mapping[str, str]] = {
+    "by-label-selector": "label-selector-filter",
+    "tokenizer": "token-producer",
+}
+"""Deprecated name of a type → its name of today."""
+
+DEPRECATED: Final[Mapping[str, str]] = {
+    **ALIASES,
+    "by-label": "label-selector-filter",
+}
+"""Type that still works → what to write instead."""
+
+_LATER: Final = """
+    encode-filter context-length-aware prefix-cache-affinity-filter slo-headroom-tier-filter
+    session-affinity-filter endpoint-attribute-filter utilization-filter topology-affinity-filter
+    multicluster-session-affinity-filter utilization-detector concurrency-detector
+    header-based-testing-filter
+    load-aware-scorer no-hit-lru-scorer precise-prefix-cache-scorer mm-embeddings-cache-scorer
+    latency-scorer session-affinity-scorer header-label-affinity-scorer endpoint-attribute-scorer
+    topology-affinity-scorer multicluster-queue-scorer multicluster-kv-cache-utilization-scorer
+    multicluster-prefix-cache-scorer
+    data-parallel-profile-handler header-profile-handler disagg-profile-handler pd-profile-handler
+    disagg-headers-handler prefill-header-handler always-disagg-pd-decider prefix-based-pd-decider
+    always-disagg-multimodal-decider
+    precise-prefix-cache-producer burst-prefix-cache-producer multicluster-approx-prefix-cache-producer
+    p2p-source-producer mm-embeddings-cache-producer predicted-latency-producer session-id-producer
+    disaggregatedset-rollout-screener latency-slo-admitter probabilistic-admitter agent-identity
+    request-attribute-reporter destination-endpoint-served-verifier
+    sglanghttp-parser vllmgrpc-parser vertexai-parser
+    global-strict-fairness-policy round-robin-fairness-policy program-aware-fairness
+    fcfs-ordering-policy edf-ordering-policy slo-deadline-ordering-policy static-usage-limit-policy
+    priority-holdback-policy soft-reflective-ceiling-policy sheddable-eviction-filter
+    priority-then-time-eviction-order-policy
+    models-data-source models-data-extractor dcgm-data-source dcgm-extractor topology-extractor
+    k8s-notification-source endpoint-notification-source multicluster-metrics-data-source
+    multicluster-metrics-extractor
+"""
+LATER: Final = frozenset(_LATER.split())
+"""Types that the field knows and this version does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Every plugin type that can be configured."""
+
+    classes: Mapping[str, type[Plugin]]
+
+    def find(self, plugin_type: str, where: str, *, allow_experimental: bool = False) -> type[Plugin]:
+        """The class of a type. Raises ConfigError, which begins with `where`, when it may not be used."""
+        if plugin_type in DEPRECATED:
+            log.warning("%s: type %s is deprecated; write %s", where, plugin_type, DEPRECATED[plugin_type])
+        found = self.classes.get(ALIASES.get(plugin_type, plugin_type))
+        if found is None:
+            raise ConfigError(f"{where}: {self._why_not(plugin_type)}")
+        if found.stability == "alpha" and not allow_experimental:
+            raise ConfigError(
+                f"{where}: type {plugin_type} has Alpha stability level; "
+                "allow it with --allow-experimental-plugins"
+            )
+        return found
+
+    def _why_not(self, plugin_type: str) -> str:
+        if plugin_type in LATER:
+            return (
+                f"plugin type '{plugin_type}' is not in this version; remove the plugin and what refers to it"
+            )
+        return hints.with_hint(
+            f"plugin type '{plugin_type}' is not registered", plugin_type, [*self.classes, *ALIASES]
+        )
+
+
+def installed(entries: Iterable[metadata.EntryPoint] | None = None) -> Catalog:
+    """The table, with the types that installed packages add. Raises ConfigError for a wrong entry."""
+    classes = dict(TABLE)
+    for entry in metadata.entry_points(group=GROUP) if entries is None else entries:
+        if entry.name in classes or entry.name in ALIASES:
+            raise ConfigError(f"{_origin(entry)}: there is a plugin type of that name already; rename it")
+        classes[entry.name] = _loaded(entry)
+    return Catalog(classes)
+
+
+def _loaded(entry: metadata.EntryPoint) -> type[Plugin]:
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{_origin(entry)}: {entry.value} cannot be imported: {error}") from error
+    if not isinstance(found, type) or not issubclass(found, Plugin):
+        raise ConfigError(f"{_origin(entry)}: {entry.value} is not a class that derives from Plugin")
+    if found.type != entry.name:
+        raise ConfigError(
+            f"{_origin(entry)}: {entry.value} has the type {found.type}; give both the same name"
+        )
+    return found
+
+
+def _origin(entry: metadata.EntryPoint) -> str:
+    package = f" of the package {entry.dist.name}" if entry.dist else ""
+    return f"entry point {entry.name}{package}"

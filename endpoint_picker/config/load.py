@@ -1,0 +1,158 @@
+"""The text of a configuration → a Config, and a plugin's parameter block → its struct.
+
+Strict by default: what is misspelt would otherwise be silently without effect, and nobody would know why
+traffic goes where it goes.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from endpoint_picker.config import document, hints, schema, strict
+from endpoint_picker.config.schema import Config, Document, PluginBlock, ProfileBlock
+from endpoint_picker.core.errors import ConfigError
+from endpoint_picker.plugin import Parameters, ParametersType
+
+log = logging.getLogger(__name__)
+
+_TRUTH: Final = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
+
+
+def load(text: str | bytes, source: str = "--config-text", *, lenient: bool = False) -> Config:
+    """Read a configuration; an empty text means the default one.
+
+    Lenient: unknown keys are logged and dropped. Raises ConfigError.
+    """
+    value = document.read(_decoded(text, source), source)
+    if value is None:
+        return dataclasses.replace(schema.default(), lenient=lenient)
+    if not isinstance(value, dict):
+        raise ConfigError(
+            f"{source}: a configuration is a mapping with apiVersion and kind, not a {_kind(value)}"
+        )
+    _check_envelope(value, source)
+    return _meant(strict.decode(value, Document, where=source, lenient=lenient), source, lenient=lenient)
+
+
+def load_file(path: Path, *, lenient: bool = False) -> Config:
+    """Read a configuration file. Raises ConfigError, also when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(document.LARGEST + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return load(data, str(path), lenient=lenient)
+
+
+def parameters(
+    block: PluginBlock, wanted: ParametersType | None, *, source: str, lenient: bool = False
+) -> Parameters | None:
+    """A plugin's parameters as an instance of its schema.
+
+    None when it takes none: then nobody looks at the block. Raises ConfigError that names the plugin.
+    """
+    if wanted is None:
+        return None
+    value = {} if block.parameters is None else block.parameters
+    where = f'{source}: plugin "{block.name}" (type {block.type})'
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: parameters must be a mapping, not a {_kind(value)}")
+    return strict.decode(value, wanted, where=where, path="parameters", lenient=lenient)
+
+
+def _decoded(text: str | bytes, source: str) -> str:
+    try:
+        return text if isinstance(text, str) else text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{source}: not UTF-8 text: byte {error.start} cannot be read") from error
+
+
+def _check_envelope(value: Mapping[str, Any], source: str) -> None:
+    version, kind = value.get("apiVersion"), value.get("kind")
+    if kind != schema.KIND:
+        raise ConfigError(f"{source}: kind is {_shown(kind)}; write kind: {schema.KIND}")
+    if version not in schema.API_VERSIONS:
+        known = ", ".join(schema.API_VERSIONS)
+        raise ConfigError(f"{source}: apiVersion is {_shown(version)}; write one of {known}")
+    if version == schema.DEPRECATED_API_VERSION:
+        log.warning("%s: apiVersion %s is deprecated; write %s", source, version, schema.API_VERSION)
+
+
+def _meant(written: Document, source: str, *, lenient: bool) -> Config:
+    gates = _gates(written.feature_gates, source)
+    if written.saturation_detector:
+        log.warning("%s: saturationDetector belongs into flowControl now", source)
+    if written.parser:
+        log.warning("%s: parser belongs into requestHandler.parsers now", source)
+    handler = written.request_handler or schema.RequestHandler()
+    return Config(
+        source=source,
+        plugins=_plugins(written.plugins, source),
+        profiles=_profiles(written.scheduling_profiles, source),
+        data_layer=written.data_layer or schema.DataLayer(),
+        flow_control=_flow_control(written),
+        parsers=handler.parsers or ((written.parser,) if written.parser else ()),
+        gates=gates,
+        lenient=lenient,
+    )
+
+
+def _flow_control(written: Document) -> schema.FlowControl:
+    nested = written.flow_control or schema.FlowControl()
+    if nested.saturation_detector is None and written.saturation_detector is not None:
+        return msgspec.structs.replace(nested, saturation_detector=written.saturation_detector)
+    return nested
+
+
+def _plugins(blocks: Iterable[PluginBlock], source: str) -> tuple[PluginBlock, ...]:
+    """The blocks with their names filled in; a missing type or a name used twice is an error."""
+    named: dict[str, PluginBlock] = {}
+    for position, block in enumerate(blocks):
+        name = block.name or block.type
+        if not block.type:
+            raise ConfigError(f"{source}: plugins[{position}]: plugin '{name}' is missing a type")
+        if name in named:
+            raise ConfigError(
+                f"{source}: plugins[{position}]: duplicate plugin name '{name}'; give one another name"
+            )
+        named[name] = msgspec.structs.replace(block, name=name)
+    return tuple(named.values())
+
+
+def _profiles(profiles: tuple[ProfileBlock, ...], source: str) -> tuple[ProfileBlock, ...]:
+    seen: set[str] = set()
+    for position, profile in enumerate(profiles):
+        where = f"{source}: schedulingProfiles[{position}]"
+        if not profile.name:
+            raise ConfigError(f"{where}: the profile has no name; give it one")
+        if profile.name in seen:
+            raise ConfigError(f"{where}: duplicate profile name '{profile.name}'; rename one")
+        seen.add(profile.name)
+    return profiles
+
+
+def _gates(entries: Iterable[str], source: str) -> Mapping[str, bool]:
+    """Feature gates written as `name` or `name=true|false`."""
+    gates = dict(schema.GATES)
+    for entry in entries:
+        name, equals, value = (part.strip() for part in entry.partition("="))
+        if name not in gates:
+            message = f"{source}: featureGates: feature gate '{name}' is unknown or unregistered"
+            raise ConfigError(hints.with_hint(message, name, schema.GATES))
+        if equals and value.lower() not in _TRUTH:
+            raise ConfigError(f"{source}: featureGates: {name}={value}: write true or false")
+        gates[name] = _TRUTH[value.lower()] if equals else True
+    return gates
+
+
+def _kind(value: Any) -> str:
+    names = {"list": "list", "str": "text", "dict": "mapping"}
+    return names.get(type(value).__name__, "single value")
+
+
+def _shown(value: Any) -> str:
+    return "missing" if value is None else f'"{str(value)[:64]}"'

@@ -1,0 +1,187 @@
+"""Fills the pool from a file, or from a flag, without any orchestrator.
+
+The file is polled instead of watched by the kernel: a poll sees every way in which files change (rename,
+the symlinks of a mounted ConfigMap, network file systems), and a pool changes by the minute. It is read and
+parsed on a thread, so that a large file or a slow disk never holds up a request.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import stat
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from endpoint_picker import aio
+from endpoint_picker.config import document
+from endpoint_picker.core.endpoints import Change, Endpoint, join_host_port
+from endpoint_picker.core.errors import ConfigError
+from endpoint_picker.datalayer import records
+from endpoint_picker.plugin import Parameters, Plugin, Wiring
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS: Final = 1.0
+SETTLE_SECONDS: Final = 0.1
+"""A change counts once the file reads the same after this time: half of a file can be valid as well."""
+LARGEST: Final = 1 << 20
+"""Bytes of a file."""
+
+
+class FileParameters(Parameters, frozen=True):
+    """Parameters of `file-discovery`."""
+
+    path: str
+    watch_file: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ValueError("path: is empty; name the endpoints file")
+
+
+class FileDiscovery(Plugin):
+    """`file-discovery`: the pool is what a YAML or JSON file lists."""
+
+    type = "file-discovery"
+    schema = FileParameters
+
+    def __init__(self, name: str, parameters: FileParameters, wiring: Wiring) -> None:
+        super().__init__(name, parameters, wiring)
+        self.path = parameters.path
+        self.watching = parameters.watch_file
+        """Whether `watch` is to be started."""
+        self._last: bytes | str = b""
+        """What the last look saw: the file's bytes, or why there are none."""
+        self._good = False
+
+    def load(self) -> Change:
+        """Read the file into the table. Raises ConfigError."""
+        self._last = read_file(self.path)
+        return self._take(parse(self._last, self.path))
+
+    async def watch(
+        self, changed: Callable[[], None], *, poll: float = POLL_SECONDS, settle: float = SETTLE_SECONDS
+    ) -> None:
+        """Follow the file for ever, and call `changed` after each change of the table.
+
+        A file that is bad, or gone, leaves the table as it is; each bad content is logged once.
+        """
+
+        async def look() -> float:
+            if await self._look(settle):
+                changed()
+            return poll
+
+        await aio.repeat(f"watching {self.path}", look, after_failure=poll)
+
+    async def _look(self, settle: float) -> bool:
+        seen = await asyncio.to_thread(_seen, self.path)
+        if seen == self._last:
+            return False
+        await asyncio.sleep(settle)
+        if await asyncio.to_thread(_seen, self.path) != seen:
+            return False  # still being written: the next look will tell
+        self._last = seen
+        try:
+            endpoints = await asyncio.to_thread(_parse_seen, seen, self.path)
+        except ConfigError as error:
+            self._good = False
+            log.error("%s; the last good list of %d endpoints stays", error, len(self.wiring.table))
+            return False
+        recovered = not self._good
+        change = self._take(endpoints)
+        self._tell(change, recovered)
+        return True
+
+    def _take(self, endpoints: Sequence[Endpoint]) -> Change:
+        self._good = True
+        return self.wiring.table.replace(endpoints)
+
+    def _tell(self, change: Change, recovered: bool) -> None:
+        log.info(
+            "%s%s: %d endpoints, %d came, %d went",
+            self.path,
+            " is good again" if recovered else "",
+            len(self.wiring.table),
+            len(change.added),
+            len(change.removed),
+        )
+
+
+def read_file(path: str) -> bytes:
+    """Contents of an endpoints file. Raises ConfigError when it cannot be read or is too large."""
+    try:
+        # Without O_NONBLOCK a pipe under that name would block the open for ever.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError(f"{path}: is not a file; name a YAML or JSON file of endpoints")
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path!r}: is no path: {error}") from error
+    if len(content) > LARGEST:
+        raise ConfigError(f"{path}: is larger than 1 MiB; an endpoints file must be smaller")
+    return content
+
+
+def parse(content: bytes, source: str) -> list[Endpoint]:
+    """The endpoints that a file lists. Raises ConfigError."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{source}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    return records.endpoints(document.read(text, source), source)
+
+
+def _seen(path: str) -> bytes | str:
+    try:
+        return read_file(path)
+    except ConfigError as error:
+        return str(error)
+
+
+def _parse_seen(seen: bytes | str, path: str) -> list[Endpoint]:
+    if isinstance(seen, str):
+        raise ConfigError(seen)
+    return parse(seen, path)
+
+
+# === the flag ===
+
+
+def parse_endpoints_flag(text: str) -> list[Endpoint]:
+    """The endpoints of `host:port,…`: IPv4, IPv6 in brackets, or names, which are resolved once.
+
+    Each is named after its `ip:port`. Raises ConfigError.
+    """
+    found: dict[str, Endpoint] = {}
+    for item in text.split(","):
+        endpoint = _from_flag(item.strip())
+        if endpoint.id in found:
+            raise ConfigError(f"--endpoints: {item.strip()} is there twice ({endpoint.name}); remove one")
+        found[endpoint.id] = endpoint
+    return list(found.values())
+
+
+def _from_flag(item: str) -> Endpoint:
+    host, colon, port_text = item.rpartition(":")
+    host, bracketed = (host[1:-1], True) if host.startswith("[") and host.endswith("]") else (host, False)
+    if not colon or not host or (":" in host) != bracketed:
+        raise ConfigError(
+            f"--endpoints: {item!r} is not host:port; write 10.0.0.7:8000, [fd00::7]:8000 or localhost:8000"
+        )
+    port = records.port(port_text, f"--endpoints: {item}")
+    address = records.address(_resolved(host, item), f"--endpoints: {item}")
+    return Endpoint(join_host_port(address, port), address, port)
+
+
+def _resolved(host: str, item: str) -> str:
+    """Its first IPv4 address, else its first one: servers listen on IPv4 more often than on both."""
+    try:
+        answers: list[Any] = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"--endpoints: {item}: the host {host!r} cannot be resolved: {error}") from error
+    answers.sort(key=lambda answer: answer[0] != socket.AF_INET)
+    return str(answers[0][4][0])

@@ -1,0 +1,246 @@
+"""Reads every replica's metrics page again and again, each in a loop of its own.
+
+One loop for each endpoint is what keeps them apart: a replica that hangs holds up nothing but its own next
+reading. What was read before stays in the table and turns stale there by itself, so a failure needs no
+clean-up; it only makes the loop slower until the replica is back.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from endpoint_picker import aio
+from endpoint_picker.core.endpoints import EndpointTable
+from endpoint_picker.datalayer.extract import CoreMetricsExtractor, ExtractError
+from endpoint_picker.datalayer.fetch import DEADLINE, FetchError, Pages
+from endpoint_picker.datalayer.sources import MetricsSource
+from endpoint_picker.observability.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+SHORTEST_INTERVAL: Final = 0.05
+"""Seconds; a page costs a real engine about 5 ms of CPU."""
+LONGEST_BACKOFF: Final = 2.0
+"""Seconds: a replica that is back is seen that soon."""
+SPREAD: Final = 0.2
+"""Seconds over which the first readings are spread."""
+RECONCILE_SECONDS: Final = 0.5
+"""How often the table is looked at for changes that nobody announced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A source and what reads its pages."""
+
+    source: MetricsSource
+    extractors: tuple[CoreMetricsExtractor, ...]
+
+
+class Scraper:
+    """Keeps one loop for each endpoint of the table and each feed."""
+
+    def __init__(
+        self,
+        table: EndpointTable,
+        metrics: Metrics,
+        feeds: Sequence[Feed],
+        *,
+        clock: Callable[[], float],
+        rng: random.Random,
+        interval: float = 0.2,
+        deadline: float = DEADLINE,
+    ) -> None:
+        self._table = table
+        self._metrics = metrics
+        self._clock = clock
+        self._rng = rng
+        self._deadline = deadline
+        self._feeds = tuple(zip(feeds, periods(interval, [feed.source for feed in feeds]), strict=True))
+        self._tasks = aio.Tasks()
+        self._rounds: dict[tuple[int, int, int], tuple[_Rounds, asyncio.Task[Any]]] = {}
+        """(feed, row, generation) → its loop."""
+        self._pages: Pages | None = None
+        self._seen = -1
+        self._wake = asyncio.Event()
+        self._closed = False
+
+    async def run(self) -> None:
+        """Follow the membership of the table for ever."""
+        while True:
+            self._reconcile()
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RECONCILE_SECONDS):
+                    await self._wake.wait()
+
+    def membership_changed(self) -> None:
+        """The table has other members: start and stop loops now instead of at the next look."""
+        self._wake.set()
+
+    async def first_pass(self, timeout: float) -> bool:
+        """Wait until each endpoint was tried once; False when `timeout` seconds were not enough."""
+        self._reconcile()
+        try:
+            async with asyncio.timeout(timeout):
+                for rounds, _ in list(self._rounds.values()):
+                    await rounds.tried.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Stop all loops and close all connections."""
+        self._closed = True
+        await self._tasks.close()
+        self._rounds.clear()
+        if self._pages is not None:
+            await self._pages.close()
+
+    def _reconcile(self) -> None:
+        if self._closed or self._seen == self._table.version:
+            return
+        self._seen = self._table.version
+        wanted = {
+            (feed, row, int(self._table.generation[row]))
+            for row in self._table.live.tolist()
+            for feed in range(len(self._feeds))
+        }
+        for key in self._rounds.keys() - wanted:
+            self._rounds.pop(key)[1].cancel()
+        for key in wanted - self._rounds.keys():
+            self._start(*key)
+
+    def _start(self, feed: int, row: int, generation: int) -> None:
+        if self._pages is None:
+            self._pages = Pages(deadline=self._deadline)
+        place = _Place(self._table, row, generation)
+        source, period = self._feeds[feed]
+        rounds = _Rounds(place, source, self._pages, self._metrics, self._clock, self._rng, period)
+        name = f"scraping {self._table[row].id} ({source.source.name})"
+        self._rounds[feed, row, generation] = rounds, self._tasks.start(name, rounds.run(name))
+
+
+def periods(base: float, sources: Sequence[MetricsSource]) -> list[float]:
+    """Seconds between two readings, for each source.
+
+    The tick is the base interval, or the shortest interval of a source if that is shorter; a source without
+    an interval is read at every tick, others at the nearest multiple of it.
+    """
+    own = [source.interval for source in sources if source.interval is not None]
+    tick = max(SHORTEST_INTERVAL, min([base, *own]))
+    return [_rounded(source, tick) for source in sources]
+
+
+def _rounded(source: MetricsSource, tick: float) -> float:
+    if source.interval is None:
+        return tick
+    period = tick * max(1, round(source.interval / tick))
+    if abs(period - source.interval) > 1e-9:
+        log.info("%s: the interval of %g s is rounded to %g s", source.name, source.interval, period)
+    return period
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A row for as long as it means the same endpoint."""
+
+    table: EndpointTable
+    row: int
+    generation: int
+
+    @property
+    def taken(self) -> bool:
+        return int(self.table.generation[self.row]) == self.generation
+
+
+class _Rounds:
+    """The loop of one endpoint and one feed."""
+
+    def __init__(
+        self,
+        place: _Place,
+        feed: Feed,
+        pages: Pages,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        rng: random.Random,
+        period: float,
+    ) -> None:
+        self.tried = asyncio.Event()
+        """Set once the endpoint was tried, with whatever outcome."""
+        self._place = place
+        self._feed = feed
+        self._pages = pages
+        self._metrics = metrics
+        self._clock = clock
+        self._rng = rng
+        self._period = period
+        self._backoff = aio.Backoff(2.0 * period, max(LONGEST_BACKOFF, period), rng=rng, least=period)
+        self._state = ""
+        """What is wrong with the endpoint in one word; empty: nothing."""
+
+    async def run(self, name: str) -> None:
+        await asyncio.sleep(self._rng.uniform(0.0, min(self._period, SPREAD)))
+        await aio.repeat(name, self._step, after_failure=LONGEST_BACKOFF)
+
+    async def _step(self) -> float:
+        """One reading; answers the seconds until the next."""
+        if not self._place.taken:
+            self.tried.set()
+            return self._period  # the reconciler is about to end this loop
+        first = not self.tried.is_set()
+        started = self._clock()
+        try:
+            good = await self._scrape()
+        finally:
+            self.tried.set()
+        if not good:
+            return self._backoff.next()
+        self._backoff.reset()
+        if first:
+            return self._period * self._rng.random()  # from here on spread over the whole period
+        # A replica that answers slowly is given time to breathe.
+        return max(self._period - (self._clock() - started), self._period / 2.0)
+
+    async def _scrape(self) -> bool:
+        source = self._feed.source
+        url = source.url(self._place.table[self._place.row])
+        try:
+            page = await self._pages.get(url, source.tls)
+        except FetchError as error:
+            self._metrics.poll_failed(source.type)
+            self._tell("unavailable", f"{url}: {error}")
+            return False
+        if self._place.taken:
+            wrong = [why for extractor in self._feed.extractors if (why := self._extract(extractor, page))]
+            self._tell("unreadable" if wrong else "", f"{url}: {'; '.join(wrong)}")
+            return not wrong
+        return True
+
+    def _extract(self, extractor: CoreMetricsExtractor, page: bytes) -> str:
+        """Write what the page tells to the table; answers what is wrong with it, or nothing."""
+        table, row = self._place.table, self._place.row
+        try:
+            gauges = extractor.extract(page, table[row].labels)
+        except ExtractError as error:
+            self._metrics.extract_failed(self._feed.source.type, extractor.type)
+            return str(error)
+        table.observe(row, gauges, self._clock())
+        return ""
+
+    def _tell(self, state: str, details: str) -> None:
+        """Log a change of state, once."""
+        if state == self._state:
+            return
+        self._state, before = state, self._state
+        if not self._place.taken:
+            return
+        endpoint = self._place.table[self._place.row].id
+        if state:
+            log.warning("metrics of %s are %s: %s", endpoint, state, details)
+        else:
+            log.info("metrics of %s are no longer %s", endpoint, before)

@@ -1,0 +1,200 @@
+"""Read what a response reports that it cost, in the shapes of the dialects.
+
+A response passes chunk by chunk and most of it is text, so nothing is decoded that does not contain the
+word `usage`. What is malformed counts as not said: a response is never held up by its bookkeeping.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from endpoint_picker.core.request import Usage
+from endpoint_picker.parsing.bodies import ABSENT, count, opening, string
+from endpoint_picker.parsing.sse import Events
+from endpoint_picker.plugin import UsageReader
+
+Dialect = Callable[[bytes], Usage]
+"""One JSON object → what it reports. Raises ValueError or RecursionError when it cannot be read."""
+
+LARGEST_DOCUMENT: Final = 1 << 20
+"""Bytes of a JSON document that are held; of a larger one its ends."""
+HEAD: Final = 64 << 10
+TAIL: Final = 256 << 10
+"""Bytes of a large document that are held: its usage stands near one of its ends."""
+FINAL_EVENTS: Final = ("response.completed", "response.incomplete")
+"""Events of the responses API that carry the usage inside `response`."""
+
+
+class _Counts(msgspec.Struct):
+    """A usage object of any dialect; raw values, so that one odd number does not spoil the others."""
+
+    prompt_tokens: msgspec.Raw = ABSENT
+    input_tokens: msgspec.Raw = ABSENT
+    completion_tokens: msgspec.Raw = ABSENT
+    output_tokens: msgspec.Raw = ABSENT
+    prompt_tokens_details: msgspec.Raw = ABSENT
+    input_tokens_details: msgspec.Raw = ABSENT
+    cache_read_input_tokens: msgspec.Raw = ABSENT
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: msgspec.Raw = ABSENT
+
+
+class _Holder(msgspec.Struct):
+    """An object with a usage in it."""
+
+    usage: _Counts | None = None
+
+
+class _Document(msgspec.Struct):
+    """A response, or one event of a stream."""
+
+    type: msgspec.Raw = ABSENT
+    usage: _Counts | None = None
+    response: msgspec.Raw = ABSENT
+    message: msgspec.Raw = ABSENT
+
+
+_DOCUMENT: Final = msgspec.json.Decoder(_Document)
+_HOLDER: Final = msgspec.json.Decoder(_Holder)
+_DETAILS: Final = msgspec.json.Decoder(_Details)
+
+
+def openai(data: bytes) -> Usage:
+    """Usage as OpenAI's APIs report it, in a document or in an event."""
+    document = _DOCUMENT.decode(data)
+    counts = document.usage
+    if counts is None and string(document.type) in FINAL_EVENTS:
+        counts = _HOLDER.decode(document.response).usage
+    if counts is None:
+        return Usage()
+    return Usage(
+        _number(counts.prompt_tokens, counts.input_tokens),
+        _number(counts.completion_tokens, counts.output_tokens),
+        _number(*map(_cached, (counts.prompt_tokens_details, counts.input_tokens_details))),
+    )
+
+
+def anthropic(data: bytes) -> Usage:
+    """Usage as Anthropic's API reports it: a stream begins with the input and ends with the output."""
+    document = _DOCUMENT.decode(data)
+    begins = string(document.type) == "message_start"
+    counts = _HOLDER.decode(document.message).usage if begins else document.usage
+    if counts is None:
+        return Usage()
+    return Usage(
+        _number(counts.input_tokens),
+        # At the beginning it is a guess.
+        None if begins else _number(counts.output_tokens),
+        _number(counts.cache_read_input_tokens),
+    )
+
+
+def merged(old: Usage, new: Usage) -> Usage:
+    """The newer number of each kind; one that is missing or zero does not overwrite another."""
+    if old == _NOTHING:
+        return new
+    return Usage(
+        _newer(old.prompt_tokens, new.prompt_tokens),
+        _newer(old.completion_tokens, new.completion_tokens),
+        _newer(old.cached_tokens, new.cached_tokens),
+    )
+
+
+def reader(dialect: Dialect, *, streaming: bool) -> UsageReader:
+    """A reader for one response of a dialect."""
+    return StreamReader(dialect) if streaming else DocumentReader(dialect)
+
+
+class StreamReader:
+    """Server-sent events: the last numbers count, since some servers repeat them in each event."""
+
+    __slots__ = ("_dialect", "_events", "_usage")
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._events = Events(b"usage", self._take)
+        self._usage = _NOTHING
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        self._events.feed(chunk)
+
+    def finish(self) -> Usage:
+        """The numbers that came last."""
+        self._events.end()
+        return self._usage
+
+    def _take(self, data: bytes) -> bool:
+        try:
+            self._usage = merged(self._usage, self._dialect(data))
+        except (ValueError, RecursionError):
+            return False
+        return True
+
+
+class DocumentReader:
+    """One JSON document. Of a large one (embeddings) the middle is not kept."""
+
+    __slots__ = ("_cut", "_dialect", "_held")
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._held = bytearray()
+        self._cut = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        self._held += chunk
+        if len(self._held) > LARGEST_DOCUMENT:
+            del self._held[HEAD:-TAIL]
+            self._cut = True
+
+    def finish(self) -> Usage:
+        """What the document says, or what can be found in the parts of it that are there."""
+        if b"usage" not in self._held:
+            return _NOTHING
+        if self._cut:
+            head, tail = bytes(self._held[:HEAD]), bytes(self._held[HEAD:])
+            return self._search(tail) or self._search(head) or _NOTHING
+        whole = bytes(self._held)
+        # A document that broke off may have said it before.
+        return self._read(whole) or self._search(whole) or _NOTHING
+
+    def _search(self, part: bytes) -> Usage | None:
+        found = (self._read(b"{%b}" % match[0]) for match in _USAGE.finditer(part))
+        return next((usage for usage in reversed(list(found)) if usage not in (None, _NOTHING)), None)
+
+    def _read(self, data: bytes) -> Usage | None:
+        try:
+            return self._dialect(data)
+        except (ValueError, RecursionError):
+            return None
+
+
+_NOTHING: Final = Usage()
+_USAGE: Final = re.compile(rb'"usage"\s*:\s*\{(?:[^{}]++|\{[^{}]*+\})*+\}')
+"""The key cannot stand inside a string, where its quotes would have backslashes. Braces nest once."""
+
+
+def _newer(old: int | None, new: int | None) -> int | None:
+    return new or (new if old is None else old)
+
+
+def _number(*candidates: msgspec.Raw) -> int | None:
+    """The first that is a whole number, or a string of one."""
+    for raw in candidates:
+        text = string(raw)
+        number = count(raw if text is None else msgspec.Raw(text.encode()))
+        if number is not None:
+            return number
+    return None
+
+
+def _cached(raw: msgspec.Raw) -> msgspec.Raw:
+    if opening(raw) != b"{":
+        return ABSENT
+    return _DETAILS.decode(raw).cached_tokens

@@ -1,0 +1,192 @@
+"""How much of a prompt each endpoint has in its cache, guessed from where earlier prompts went.
+
+Sending a request where its beginning is cached saves the time to compute it, the largest gain that
+routing has to offer. The engines are not asked; an LRU for each endpoint, as large as the engine's own
+cache, stands in for them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from endpoint_picker.core import attributes
+from endpoint_picker.core.attributes import Key, PrefixMatch, TokenizedPrompt
+from endpoint_picker.core.decision import Decision, ProfileResult
+from endpoint_picker.core.endpoints import Candidates, Endpoint, Rows
+from endpoint_picker.core.request import Request
+from endpoint_picker.kvindex.approximate import ApproximateIndex, Statistics
+from endpoint_picker.kvindex.hashing import Hashes, block_hashes, prompt_seed
+from endpoint_picker.plugin import Parameters, Plugin, Wiring
+
+SMALLEST_BLOCK: Final = 64
+"""Tokens; smaller blocks cost more than their finer matches are worth."""
+LARGEST_LRU: Final = 1 << 20
+"""Blocks: bounds memory whatever an endpoint's metrics say."""
+DEFAULT_BLOCK: Final = 16
+PREFILL: Final = "prefill"
+"""The profile of this name picks the endpoint that computes the prompt; it too holds it afterwards."""
+
+
+class PrefixParameters(Parameters, frozen=True):
+    auto_tune: bool = True
+    block_size_tokens: int = DEFAULT_BLOCK
+    block_size: int = 0
+    """Old name of the former; counts where that was left at its default."""
+    max_prefix_tokens_to_match: int = 131072
+    max_prefix_blocks_to_match: int = 2048
+    """Counts only where the tokens are not capped."""
+    lru_capacity_per_server: int = 31250
+
+    def __post_init__(self) -> None:
+        for key, value, least in (
+            ("blockSizeTokens", self.block_size_tokens, 0 if self.auto_tune else 1),
+            ("blockSize", self.block_size, 0),
+            ("maxPrefixTokensToMatch", self.max_prefix_tokens_to_match, 0),
+            ("maxPrefixBlocksToMatch", self.max_prefix_blocks_to_match, 0),
+            ("lruCapacityPerServer", self.lru_capacity_per_server, 0),
+        ):
+            if value < least:
+                hint = " where autoTune is false" if least else ""
+                raise ValueError(f"{key} is {value}: it must be at least {least}{hint}")
+
+    @property
+    def configured_block(self) -> int:
+        """Tokens a block, before the engines have told theirs."""
+        old = self.block_size if self.block_size_tokens == DEFAULT_BLOCK else 0
+        return max(old or self.block_size_tokens, SMALLEST_BLOCK)
+
+    def blocks_to_match(self, block_size: int) -> int | None:
+        """Blocks of a prompt that are looked at; None: all."""
+        if self.max_prefix_tokens_to_match:
+            return self.max_prefix_tokens_to_match // block_size
+        return self.max_prefix_blocks_to_match or None
+
+
+@dataclass(frozen=True, slots=True)
+class Prefixes:
+    """The block hashes of a request, kept from the pick until it is learned from."""
+
+    prompts: tuple[Hashes, ...]
+    block_size: int
+
+
+class ApproximatePrefix(Plugin):
+    """Leading blocks of the prompt that each endpoint holds, guessed (`approx-prefix-cache-producer`)."""
+
+    type = "approx-prefix-cache-producer"
+    schema = PrefixParameters
+
+    def __init__(self, name: str, parameters: PrefixParameters, wiring: Wiring) -> None:
+        super().__init__(name, parameters, wiring)
+        self.block_size = parameters.configured_block
+        """Tokens a block, in force."""
+        self._prefixes: Key[Prefixes] = Key("PrefixHashes", name)
+        self._generations: Rows = wiring.table.generation.copy()
+        self._version = wiring.table.version
+        self._index = self._fresh_index()
+
+    def requires(self) -> Sequence[Key[Any]]:
+        return (attributes.tokenized_prompt(),)
+
+    def produces(self) -> Sequence[Key[Any]]:
+        return (attributes.prefix_match(self.name),)
+
+    def produce(self, request: Request, candidates: Candidates) -> None:
+        prompt = request.attributes.read(attributes.tokenized_prompt())
+        if prompt is None:
+            return
+        self._forget_departed()
+        self._tune()
+        prefixes = self._hash(request, prompt)
+        rows = self.wiring.table.capacity
+        blocks = np.zeros(rows, np.int64)
+        for hashes in prefixes.prompts:
+            blocks += self._index.match(hashes, rows=rows)
+        total = sum(map(len, prefixes.prompts))
+        request.attributes.write(self._prefixes, prefixes)
+        request.attributes.write(
+            attributes.prefix_match(self.name), PrefixMatch(blocks, total, self.block_size)
+        )
+
+    def learn(self, request: Request, decision: Decision) -> None:
+        self._count_hit(request, decision.row)
+        self._learn_from(request, decision.primary)
+        prefill = decision.results.get(PREFILL)
+        if prefill is not None and prefill.rows[0] != decision.row:
+            self._learn_from(request, prefill)
+        self.wiring.metrics.prefix_size(self.name, self.type, self._index.held)
+
+    def learn_at(self, request: Request, row: int) -> None:
+        """The endpoint in `row` holds the prompt: for when another one served it than was picked."""
+        prefixes = request.attributes.read(self._prefixes)
+        self._forget_departed()
+        # A free row (an even generation) holds no endpoint any more.
+        if prefixes is None or prefixes.block_size != self.block_size or self._generations[row] % 2 == 0:
+            return
+        capacity = self._capacity(row)
+        for hashes in prefixes.prompts:
+            self._index.insert(row, hashes, capacity)
+
+    def statistics(self) -> Statistics:
+        """How large the index is."""
+        return self._index.statistics()
+
+    def _learn_from(self, request: Request, result: ProfileResult) -> None:
+        if self._still_there(result.rows[0], result.endpoints[0]):
+            self.learn_at(request, result.rows[0])
+
+    def _still_there(self, row: int, endpoint: Endpoint) -> bool:
+        """Whether the row holds the endpoint that was picked: time may have passed since."""
+        table = self.wiring.table
+        if table.row_of(endpoint.id) != row:
+            return False
+        now = table[row]
+        return (now.address, now.port) == (endpoint.address, endpoint.port)
+
+    def _hash(self, request: Request, prompt: TokenizedPrompt) -> Prefixes:
+        size = self.block_size
+        seed = prompt_seed(request.target_model or request.model, request.payload.cache_salt)
+        most = self.parameters.blocks_to_match(size)
+        end = None if most is None else most * size
+        return Prefixes(tuple(block_hashes(tokens[:end], size, seed) for tokens in prompt.prompts), size)
+
+    def _count_hit(self, request: Request, row: int) -> None:
+        match = request.attributes.read(attributes.prefix_match(self.name))
+        if match is not None and match.total and row < len(match.blocks):
+            hit = int(match.blocks[row])
+            self.wiring.metrics.prefix_hit(self.name, self.type, hit, match.total, match.block_size)
+
+    def _forget_departed(self) -> None:
+        """Drop the rows that hold another endpoint than before, or none."""
+        table = self.wiring.table
+        if table.version == self._version:
+            return
+        known = len(self._generations)
+        for row in np.flatnonzero(table.generation[:known] != self._generations).tolist():
+            self._index.drop(row)
+        self._generations, self._version = table.generation.copy(), table.version
+
+    def _tune(self) -> None:
+        """Use the block size that the engines tell; another one means other hashes, so all starts afresh."""
+        table = self.wiring.table
+        if not self.parameters.auto_tune or not len(table.live):
+            return
+        # The largest of the whole pool: what one request's candidates tell would change to and fro.
+        told = int(table.block_size[table.live].max())
+        if told > 0 and max(told, SMALLEST_BLOCK) != self.block_size:
+            self.block_size = max(told, SMALLEST_BLOCK)
+            self._index = self._fresh_index()
+
+    def _fresh_index(self) -> ApproximateIndex:
+        return ApproximateIndex(secret=self.wiring.rng.getrandbits(63))
+
+    def _capacity(self, row: int) -> int:
+        """How many of our blocks fit into the endpoint's cache."""
+        table = self.wiring.table
+        tokens = int(table.num_blocks[row]) * int(table.block_size[row])
+        if self.parameters.auto_tune and tokens > 0:
+            return min(max(1, tokens // self.block_size), LARGEST_LRU)
+        fallback: int = self.parameters.lru_capacity_per_server
+        return min(fallback, LARGEST_LRU)

@@ -1,0 +1,164 @@
+"""A scheduling profile: filters in listed order, weighted scorers, one picker.
+
+A plugin that fails never fails the request: whatever it raises, or answers in a wrong shape, is logged
+once in a while under its name, and the profile goes on as if it had nothing to say.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from endpoint_picker.core.decision import ProfileResult
+from endpoint_picker.core.endpoints import Candidates, Rows, Vector
+from endpoint_picker.core.errors import REJECTED_SATURATED, ResourceExhausted
+from endpoint_picker.core.request import Request
+from endpoint_picker.observability.logs import Sparse
+from endpoint_picker.plugin import Filter, Picker, Scorer, Wiring
+
+log = logging.getLogger(__name__)
+
+# Arrays, since a ufunc takes longer to convert a Python float than to clamp ten scores.
+_LOWEST: Final = np.array(0.0)
+_HIGHEST: Final = np.array(1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A plugin's place in a profile."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping(Step):
+    filter: Filter
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring(Step):
+    scorer: Scorer
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Picking(Step):
+    picker: Picker
+
+
+class WeightedProfile:
+    """Total of a candidate = Σ weight * score, the score clamped to 0..1 and NaN taken as 0."""
+
+    def __init__(
+        self,
+        name: str,
+        wiring: Wiring,
+        *,
+        filters: Sequence[Keeping] = (),
+        scorers: Sequence[Scoring] = (),
+        picker: Picking,
+    ) -> None:
+        self.name = name
+        self.filters = tuple(filters)
+        self.scorers = tuple(scorers)
+        self.picker = picker
+        self._weights: Vector = np.array([scoring.weight for scoring in scorers], np.float64).reshape(-1, 1)
+        self._clock: Callable[[], float] = wiring.clock
+        self._observe = wiring.metrics.plugin
+        self._complaints = Sparse(log, clock=wiring.clock)
+
+    def run(self, request: Request, candidates: Candidates) -> ProfileResult:
+        """Filter, score, pick. Raises ResourceExhausted when no candidate is left."""
+        for keeping in self.filters:
+            if not len(candidates):
+                break
+            candidates = self._keep(keeping, request, candidates)
+        if not len(candidates):
+            raise ResourceExhausted("no endpoints available for the given request", reason=REJECTED_SATURATED)
+        totals = self._totals(request, candidates)
+        rows = self._pick(request, candidates, totals)
+        table = candidates.table
+        return ProfileResult(self.name, rows, tuple(table[row] for row in rows), candidates.rows, totals)
+
+    def _keep(self, keeping: Keeping, request: Request, candidates: Candidates) -> Candidates:
+        started = self._clock()
+        try:
+            mask = keeping.filter.keep(request, candidates)
+            _check(mask, len(candidates), "b", "a mask")
+            return candidates.where(mask)
+        except Exception:
+            self._failed(keeping, request, "filter", "keeps everybody")
+            return candidates
+        finally:
+            self._observe("Filter", keeping.type, keeping.name, self._clock() - started)
+
+    def _totals(self, request: Request, candidates: Candidates) -> Vector:
+        """Shape (n,). All scores are clamped, weighed and summed in one pass over a matrix."""
+        scores = np.zeros((len(self.scorers), len(candidates)))
+        now = self._clock()
+        for score, scoring in zip(scores, self.scorers, strict=True):
+            self._score(scoring, request, candidates, score)
+            started, now = now, self._clock()
+            self._observe("Scorer", scoring.type, scoring.name, now - started)
+        # fmax takes the number where the other is NaN.
+        np.fmax(scores, _LOWEST, out=scores)
+        np.minimum(scores, _HIGHEST, out=scores)
+        scores *= self._weights
+        # Row after row, and not a matrix product: that may round equal columns differently, and a
+        # tie would no longer be one.
+        totals: Vector = np.add.reduce(scores, axis=0)
+        return totals
+
+    def _score(self, scoring: Scoring, request: Request, candidates: Candidates, into: Vector) -> None:
+        try:
+            scores = scoring.scorer.score(request, candidates)
+            _check(scores, len(candidates), "f", "scores")
+            into[:] = scores
+        except Exception:
+            self._failed(scoring, request, "scorer", "gives 0 to all")
+
+    def _pick(self, request: Request, candidates: Candidates, totals: Vector) -> tuple[int, ...]:
+        picking, started = self.picker, self._clock()
+        try:
+            return _picked(picking.picker.pick(request, candidates, totals), candidates.rows)
+        except Exception:
+            self._failed(picking, request, "picker", "leaves the choice to the best total")
+            return (int(candidates.rows[totals.argmax()]),)
+        finally:
+            self._observe("Picker", picking.type, picking.name, self._clock() - started)
+
+    def _failed(self, step: Step, request: Request, role: str, outcome: str) -> None:
+        self._complaints.exception(
+            step.name,
+            "%s %s (type %s) failed and %s; profile %s, request %s",
+            role,
+            step.name,
+            step.type,
+            outcome,
+            self.name,
+            request.id,
+        )
+
+
+def _check(found: Any, length: int, kind: str, what: str) -> None:
+    """Raises TypeError unless it is an array of this kind with one element for each candidate."""
+    if not isinstance(found, np.ndarray):
+        raise TypeError(f"answered {type(found).__name__} instead of {what}")
+    if found.dtype.kind != kind or found.shape != (length,):
+        raise TypeError(
+            f"answered {found.dtype}{list(found.shape)} for {length} candidates instead of {what}"
+        )
+
+
+def _picked(rows: Any, candidates: Rows) -> tuple[int, ...]:
+    """The rows without repetitions. Raises when there is none, or one that is no candidate."""
+    if not isinstance(rows, np.ndarray) or rows.dtype.kind != "i" or rows.ndim != 1 or not rows.size:
+        raise TypeError("answered something else than a list of rows")
+    # Candidates are in row order. A row beyond the last one raises IndexError: as wrong as the others.
+    picked: list[int] = rows.tolist()
+    if candidates[candidates.searchsorted(rows)].tolist() != picked:
+        raise ValueError("picked a row that is no candidate")
+    return tuple(picked) if len(picked) == 1 else tuple(dict.fromkeys(picked))

@@ -1,0 +1,1 @@
+"""How well each candidate would serve a request: one small class for each thing to look at."""

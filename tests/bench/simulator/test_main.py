@@ -1,0 +1,65 @@
+"""The command: what it prints, how it ends, and that each flag reaches the replica."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from bench.simulator.__main__ import configs, main, parser
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_it_says_where_it_listens_and_stops_on_a_signal(number: signal.Signals) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.simulator", "--port", "0", "--replicas", "2", "--model", "m"),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout
+    lines = [(await process.stdout.readline()).decode().split() for _ in range(2)]
+    assert [line[0] for line in lines] == ["listening", "listening"]
+    assert [line[2:] for line in lines] == [["replica=0", "model=m"], ["replica=1", "model=m"]]
+    assert lines[0][1] != lines[1][1]
+    async with aiohttp.ClientSession() as session:
+        body = {"prompt": "x", "max_tokens": 20_000, "stream": True}
+        async with session.post(f"http://{lines[1][1]}/v1/completions", json=body) as response:
+            await response.content.readline()
+            process.send_signal(number)
+            assert await process.wait() == 0
+
+
+def test_flags_reach_the_replicas() -> None:
+    line = (
+        "--replicas 2 --model m --max-model-len 500 --lora a --lora b --max-loras 3 --mean-output-tokens 9 "
+        "--block-size 8 --num-blocks 99 --max-num-seqs 4 --max-num-batched-tokens 77 --speed 2 --fixed-s 0.1 "
+        "--prefill-token-s 0.2 --decode-sequence-s 0.3 --cached-token-s 0.4 --jitter 0.5 --seed 6"
+    )
+    first, second = configs(parser().parse_args(line.split()))
+    assert (first.model, first.max_model_len, first.loras, first.speed) == ("m", 500, ("a", "b"), 2.0)
+    assert (first.mean_output_tokens, first.seed, second.seed) == (9, 6, 6)
+    engine = first.engine
+    assert (engine.block_size, engine.num_blocks, engine.max_num_seqs) == (8, 99, 4)
+    assert (engine.max_num_batched_tokens, engine.max_loras, engine.jitter) == (77, 3, 0.5)
+    times = (engine.fixed_s, engine.prefill_token_s, engine.decode_sequence_s, engine.cached_token_s)
+    assert times == (0.1, 0.2, 0.3, 0.4)
+    assert (engine.seed, second.engine.seed) == (6, 7)
+
+
+def test_without_adapters_there_is_no_limit_to_them() -> None:
+    assert configs(parser().parse_args([]))[0].engine.max_loras == 0
+
+
+def test_help_explains_every_flag() -> None:
+    assert all(action.help for action in parser()._actions)
+
+
+def test_a_senseless_flag_ends_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--num-blocks", "1"])
+    assert ended.value.code == 2
+    assert "max_model_len is 40960" in capsys.readouterr().err
