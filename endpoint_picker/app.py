@@ -78,7 +78,7 @@ class App:
         self._metrics.watch(self._table)
         self._assembly = self._assemble()
         self._scraper = self._scrapes()
-        self._server = Server(self._director(), _limits(options))
+        self._director = self._direct()
         self._ready = False
         self._live = True
 
@@ -86,21 +86,22 @@ class App:
         """Serve until a signal. Raises ConfigError or OSError when it cannot start."""
         stop = _signals()
         tasks = aio.Tasks()
+        server = Server(self._director, _limits(self._options))
         health = Health(codec.SERVICE, ready=lambda: self._ready, live=lambda: self._live)
         health_server = HealthServer(health.handler())
         page = admin.Page(self._metrics)
         if self._options.health_on_grpc_port:
-            self._server.add(health.handler())
+            server.add(health.handler())
         try:
             await self._fill(tasks)
             ports = (
-                await self._listen(),
+                await self._listen(server),
                 await health_server.start(self._options.health_port),
                 await page.start(self._options.metrics_port),
             )
             self._ready = True
             log.info("serving ext_proc on %d, health on %d, metrics on %d", *ports)
-            await self._drain(await stop.get(), stop)
+            await self._drain(server, await stop.get(), stop)
         finally:
             await tasks.close()
             await self._scraper.close()
@@ -128,7 +129,7 @@ class App:
             interval=self._options.refresh_interval,
         )
 
-    def _director(self) -> Director:
+    def _direct(self) -> Director:
         return Director(
             Parts(
                 table=self._table,
@@ -166,35 +167,37 @@ class App:
         tasks.start("scraping", self._scraper.run())
         await self._scraper.first_pass(FIRST_SCRAPE_SECONDS)
 
-    async def _listen(self) -> int:
+    async def _listen(self, server: Server) -> int:
         options = self._options
         if not options.secure:
-            return await self._server.start(options.grpc_port, None)
+            return await server.start(options.grpc_port, None)
         if options.cert_path is None:
-            return await self._server.start(options.grpc_port, tls.self_signed())
+            return await server.start(options.grpc_port, tls.self_signed())
         renewed = tls.reloader(options.cert_path, _keep_certificate) if options.cert_reload else None
-        return await self._server.start(options.grpc_port, tls.load(options.cert_path), renewed)
+        return await server.start(options.grpc_port, tls.load(options.cert_path), renewed)
 
     # === ending ===
 
-    async def _drain(self, why: signal.Signals, stop: "asyncio.Queue[signal.Signals]") -> None:
+    async def _drain(
+        self, server: Server, why: signal.Signals, stop: "asyncio.Queue[signal.Signals]"
+    ) -> None:
         """Say "not ready", go on serving for the drain time, then wait for the open streams.
 
         The gateway needs the time to notice. A second signal cuts it short; Ctrl-C does not wait at all.
         """
         self._ready = False
         patience = 0.0 if why is signal.SIGINT else self._options.drain
-        log.info("%s: draining for %g s, %d streams open", why.name, patience, self._server.open)
+        log.info("%s: draining for %g s, %d streams open", why.name, patience, server.open)
         again = aio.Tasks()
         impatient = again.start("second signal", stop.get())
         await asyncio.wait({impatient}, timeout=patience)
         self._live = False
         last = 0.0 if impatient.done() else LAST_STREAMS_SECONDS
-        ending = again.start("last streams", self._server.stop(last))
+        ending = again.start("last streams", server.stop(last))
         await asyncio.wait({ending, impatient}, return_when=asyncio.FIRST_COMPLETED)
-        await self._server.stop(0.0)
+        await server.stop(0.0)
         await again.close()
-        log.info("stopped, %d streams open", self._server.open)
+        log.info("stopped, %d streams open", server.open)
 
 
 def _limits(options: Options) -> Limits:

@@ -15,7 +15,10 @@ from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.datalayer.discovery import FileDiscovery
 from endpoint_picker.datalayer.extract import CoreMetricsExtractor
 from endpoint_picker.datalayer.sources import MetricsSource
-from endpoint_picker.parsing import anthropic, openai, passthrough, vllm
+from endpoint_picker.parsing.anthropic import Anthropic
+from endpoint_picker.parsing.openai import OpenAI
+from endpoint_picker.parsing.passthrough import Passthrough
+from endpoint_picker.parsing.vllm import VllmHttp
 from endpoint_picker.plugin import Plugin
 from endpoint_picker.producers import inflight, prefix_approx, tokens
 from endpoint_picker.scheduling import filters, handler, pickers
@@ -27,6 +30,15 @@ GROUP: Final = "endpoint_picker.plugins"
 """Entry point group of plugins from other packages."""
 
 TABLE: Final[Mapping[str, type[Plugin]]] = {
+    # parsers
+    "openai-parser": OpenAI,
+    "anthropic-parser": Anthropic,
+    "vllmhttp-parser": VllmHttp,
+    "passthrough-parser": Passthrough,
+    # producers
+    "token-producer": tokens.TokenEstimate,
+    "approx-prefix-cache-producer": prefix_approx.ApproximatePrefix,
+    "inflight-load-producer": inflight.InFlight,
     # filters
     "label-selector-filter": filters.LabelSelector,
     "by-label": filters.ByLabel,
@@ -46,15 +58,6 @@ TABLE: Final[Mapping[str, type[Plugin]]] = {
     "weighted-random-picker": pickers.Weighted,
     # profile handlers
     "single-profile-handler": handler.Single,
-    # producers
-    "token-producer": tokens.TokenEstimate,
-    "approx-prefix-cache-producer": prefix_approx.ApproximatePrefix,
-    "inflight-load-producer": inflight.InFlight,
-    # parsers
-    "openai-parser": openai.OpenAI,
-    "anthropic-parser": anthropic.Anthropic,
-    "vllmhttp-parser": vllm.VllmHttp,
-    "passthrough-parser": passthrough.Passthrough,
     # data layer
     "metrics-data-source": MetricsSource,
     "core-metrics-extractor": CoreMetricsExtractor,

@@ -79,7 +79,7 @@ def _parsers(made: Made) -> Iterator[Parser]:
         if name not in made.instances and made.knows(name):
             made.ensure(name)
         where = f"requestHandler.parsers[{position}]"
-        yield made.expected(name, Parser, "parser", where=where)  # type: ignore[type-abstract]
+        yield made.expected(name, Parser, "a parser", where=where)  # type: ignore[type-abstract]
 
 
 def _feeds(made: Made) -> Iterator[Feed]:
@@ -87,13 +87,13 @@ def _feeds(made: Made) -> Iterator[Feed]:
     named = {source.plugin_ref for source in layer.sources}
     for position, block in enumerate(layer.sources):
         where = f"dataLayer.sources[{position}]"
-        source = made.expected(block.plugin_ref, MetricsSource, "data source", where=where)
+        source = made.expected(block.plugin_ref, MetricsSource, "a data source", where=where)
         yield Feed(source, _extractors(made, block.extractors, where))
     if layer.inject_defaults and MetricsSource.type not in named:
         made.ensure(MetricsSource.type)
         made.ensure(CoreMetricsExtractor.type)
         pair = [Reference(plugin_ref=CoreMetricsExtractor.type)]
-        source = made.expected(MetricsSource.type, MetricsSource, "data source", where="dataLayer")
+        source = made.expected(MetricsSource.type, MetricsSource, "a data source", where="dataLayer")
         yield Feed(source, _extractors(made, pair, "dataLayer"))
     elif not named:
         raise made.wrong(
@@ -106,7 +106,7 @@ def _extractors(made: Made, references: Sequence[Reference], where: str) -> tupl
     found: dict[str, CoreMetricsExtractor] = {}
     for position, reference in enumerate(references):
         place = f"{where}.extractors[{position}]"
-        extractor = made.expected(reference.plugin_ref, CoreMetricsExtractor, "extractor", where=place)
+        extractor = made.expected(reference.plugin_ref, CoreMetricsExtractor, "an extractor", where=place)
         if extractor.type in found:
             raise made.wrong(f"{place}: a second extractor of the type {extractor.type}; keep one")
         found[extractor.type] = extractor
@@ -120,7 +120,7 @@ def _discovery(made: Made) -> FileDiscovery | None:
     if reference is None:
         return None
     where = "dataLayer.discovery"
-    return made.expected(reference.plugin_ref, FileDiscovery, "discovery plugin", where=where)
+    return made.expected(reference.plugin_ref, FileDiscovery, "a discovery plugin", where=where)
 
 
 def _warn_of_what_is_ignored(config: Config) -> None:

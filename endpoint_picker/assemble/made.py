@@ -71,7 +71,7 @@ class Made:
         """The instance that a reference names, which must be of this kind."""
         plugin = self.referred(name, where)
         if not isinstance(plugin, kind):
-            raise self.wrong(f"{where}: the plugin '{name}' (type {plugin.type}) is not a {what}")
+            raise self.wrong(f"{where}: the plugin '{name}' (type {plugin.type}) is not {what}")
         return plugin
 
     def knows(self, plugin_type: str) -> bool:

@@ -112,8 +112,7 @@ class FileDiscovery(Plugin):
 def read_file(path: str) -> bytes:
     """Contents of an endpoints file. Raises ConfigError when it cannot be read or is too large."""
     try:
-        # Without O_NONBLOCK a pipe under that name would block the open for ever.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(path, "rb", opener=_without_blocking) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigError(f"{path}: is not a file; name a YAML or JSON file of endpoints")
             content = file.read(LARGEST + 1)
@@ -133,6 +132,11 @@ def parse(content: bytes, source: str) -> list[Endpoint]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     return records.endpoints(document.read(text, source), source)
+
+
+def _without_blocking(path: str, flags: int) -> int:
+    # The open of a pipe would otherwise wait for a writer, maybe for ever.
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _seen(path: str) -> bytes | str:

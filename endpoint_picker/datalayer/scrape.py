@@ -144,6 +144,11 @@ def _rounded(source: MetricsSource, tick: float) -> float:
     return period
 
 
+def pause(period: float, took: float) -> float:
+    """Seconds to wait after a reading that took so long; a replica that answers slowly may breathe."""
+    return max(period - took, period / 2.0)
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """A row for as long as it means the same endpoint."""
@@ -203,8 +208,7 @@ class _Rounds:
         self._backoff.reset()
         if first:
             return self._period * self._rng.random()  # from here on spread over the whole period
-        # A replica that answers slowly is given time to breathe.
-        return max(self._period - (self._clock() - started), self._period / 2.0)
+        return pause(self._period, self._clock() - started)
 
     async def _scrape(self) -> bool:
         source = self._feed.source

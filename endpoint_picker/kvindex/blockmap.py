@@ -23,7 +23,8 @@ _SPREAD: Final = _PAGE // 4
 """How much earlier some pages are split than others: all of them fill at the same speed, and would be
 due at the same time."""
 _DEEPEST: Final = 20
-"""Most bits of a key that choose a page: only keys that were made to collide need more."""
+"""Most bits of a key that choose a page: only keys that were made to collide need more. Such a page is
+filled to the last slot, and what does not fit is left out."""
 _BUCKET_SHIFT: Final = np.uint64(20)
 _BUCKET_MASK: Final = np.uint64(_SPAN - 1)
 
@@ -129,8 +130,11 @@ class BlockMap:
 
     def _relieve(self, page: int) -> None:
         """Split a page that is full of keys, or clean one that is full of left slots."""
+        if self._depths[page] == _DEEPEST:
+            self._limits[page] = _PAGE
+            return
         keys, sets = self._empty(page)
-        if len(keys) < self._limits[page] * 3 // 4 or self._depths[page] == _DEEPEST:
+        if len(keys) < self._limits[page] * 3 // 4:
             self._refill(page, keys, sets)
             return
         other = self._split(page)

@@ -91,7 +91,8 @@ class Buckets:
         empty = np.zeros(len(keys), np.bool_)
         flat = self.keys.reshape(-1)
         pending = np.arange(len(keys))
-        for _ in range(self._span * WIDTH):
+        # In each round one key wins in each bucket that has room, and the keys of a full one move on.
+        for _ in range(self._span * (WIDTH + 1)):
             free = _lanes(self.keys.take(homes, axis=0) <= _LEFT)
             room = free != 0
             wanted = homes * WIDTH + _first(free)

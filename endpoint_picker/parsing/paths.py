@@ -30,7 +30,7 @@ class Registry:
         self._claims: dict[str, Parser] = {}
         self._fallback: Parser | None = None
         self._register(parsers)
-        self._longest = max(map(len, self._claims), default=0)
+        self._longest = max([1, *map(len, self._claims)])
         self._find = lru_cache(REMEMBERED)(self._search)
 
     def resolve(self, path: str) -> Parser:

@@ -128,8 +128,10 @@ def test_a_file_of_exactly_one_mebibyte_is_read(tmp_path: Path) -> None:
     assert members(plugin) == {"a"}
 
 
-@pytest.mark.parametrize("kind", ["folder", "pipe", "null byte"])
-def test_what_is_no_file_is_refused_and_does_not_block(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "why"), [("folder", "cannot be read"), ("pipe", "not a file"), ("null byte", "is no path")]
+)
+def test_what_is_no_file_is_refused_and_does_not_block(tmp_path: Path, kind: str, why: str) -> None:
     path = tmp_path / "odd"
     match kind:
         case "folder":
@@ -138,8 +140,10 @@ def test_what_is_no_file_is_refused_and_does_not_block(tmp_path: Path, kind: str
             os.mkfifo(path)
         case _:
             path = Path(f"{path}\0")
-    with pytest.raises(ConfigError):
+    before = os.listdir("/dev/fd")
+    with pytest.raises(ConfigError, match=why):
         found_in(path).load()
+    assert os.listdir("/dev/fd") == before  # a poll that leaked would end the process some day
 
 
 # === watching ===

@@ -164,6 +164,7 @@ def test_series_that_differ_in_more_than_the_rank_are_not_summed() -> None:
         'vllm:num_requests_waiting{engine="1",model_name="b"} 2',
     )
     assert gauges.waiting == 1.0
+    assert vllm("vllm:num_requests_waiting 4", 'vllm:num_requests_waiting{engine="0"} 5').waiting == 4.0
     assert vllm(*["vllm:num_requests_waiting 3"] * 2).waiting == 3.0
     assert vllm(*['vllm:num_requests_waiting{engine="0"} 3'] * 2).waiting == 3.0
 

@@ -57,6 +57,7 @@ def test_one_name_in_two_namespaces_is_two_endpoints() -> None:
         ({"address": "[fd00::1]"}, ["endpoints[1].address", "without brackets"]),
         ({"address": "10.0.0.256"}, ["endpoints[1].address", "not an IP address"]),
         ({"address": "0.0.0.0"}, ["endpoints[1].address", "nothing can be sent"]),
+        ({"address": "224.0.0.1"}, ["endpoints[1].address", "nothing can be sent"]),
         ({"address": "::"}, ["endpoints[1].address", "nothing can be sent"]),
         ({"address": "fe80::1%eth0"}, ["endpoints[1].address", "fe80::1%eth0"]),
         ({"address": 10.5}, ["endpoints[1].address", "not text"]),

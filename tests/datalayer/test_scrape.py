@@ -11,7 +11,7 @@ import pytest
 from endpoint_picker import aio
 from endpoint_picker.core.endpoints import EndpointTable
 from endpoint_picker.datalayer.extract import CoreMetricsExtractor, ExtractorParameters
-from endpoint_picker.datalayer.scrape import Feed, Scraper, periods
+from endpoint_picker.datalayer.scrape import Feed, Scraper, pause, periods
 from endpoint_picker.datalayer.sources import MetricsParameters, MetricsSource
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.plugin import Wiring
@@ -69,6 +69,10 @@ def feed(table: EndpointTable, **parameters: Any) -> Feed:
     return Feed(source, (CoreMetricsExtractor("core-metrics-extractor", ExtractorParameters(), wiring),))
 
 
+def loops() -> set[str]:
+    return {name for task in asyncio.all_tasks() if (name := task.get_name()).startswith("scraping")}
+
+
 @asynccontextmanager
 async def running(pool: Pool) -> AsyncIterator[Pool]:
     tasks = aio.Tasks()
@@ -104,8 +108,10 @@ async def test_loops_follow_the_membership() -> None:
         pool.members(one)
         await until(lambda: one.scrapes > 1)
         assert two.scrapes == 0
-        pool.members(two)
+        pool.table.replace([two.endpoint("two")])
+        pool.scraper.membership_changed()
         await until(lambda: two.scrapes > 1)
+        assert loops() == {"scraping default/two (metrics-data-source)"}
         await asyncio.sleep(0.01)
         before = one.scrapes
         await until(lambda: two.scrapes > 6)
@@ -313,6 +319,11 @@ def test_intervals_are_multiples_of_one_tick(
         source.interval = interval
         sources.append(source)
     assert periods(base, sources) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("took", "expected"), [(0.0, 0.2), (0.05, 0.15), (0.15, 0.1), (5.0, 0.1)])
+def test_the_pause_takes_off_what_the_reading_took(took: float, expected: float) -> None:
+    assert pause(0.2, took) == pytest.approx(expected)
 
 
 def test_rounding_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -59,9 +59,9 @@ async def test_chunks_arrive_as_they_are_produced(tmp_path: Path) -> None:
         replica.pace = Pace()
         async with gateway.client.post(gateway.url(COMPLETIONS), json=asked) as response:
             for number in range(replica.chunks):
+                assert await gateway.in_flight() == 1
                 replica.pace.allow(1)
                 assert await response.content.readuntil(b"\n\n") == replica.event(asked, number)
-            assert await gateway.in_flight() == 1
             rest = await response.content.read()
         assert rest.endswith(b"data: [DONE]\n\n")
         await gateway.settles(0, gateway.in_flight)

@@ -10,10 +10,13 @@ from aiohttp import web
 
 from endpoint_picker.core.endpoints import Endpoint
 
-Mood = Literal["fine", "hang", "huge", "drip", "error", "redirect", "bomb", "nonsense", "cut", "gated"]
+Mood = Literal[
+    "fine", "hang", "huge", "drip", "error", "redirect", "bomb", "nonsense", "cut", "boast", "gated"
+]
 """fine: answers with `page`; hang: accepts and says nothing; huge: 100 MB without end in sight; drip: a byte
 at a time; error: status 500; redirect: to a fine page; bomb: 100 MB that gzip made small; nonsense: no HTTP;
-cut: half of the page, then a closed connection; gated: `page`, once `gate` is set."""
+cut: half of the page, then a closed connection; boast: announces 1 GiB and
+sends none of it; gated: `page`, once `gate` is set."""
 
 MEBIBYTE: Final = 1 << 20
 HUGE_MEBIBYTES: Final = 100
@@ -111,6 +114,10 @@ class Engine:
                 return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
             case "huge" | "drip":
                 return await self._stream(request)
+            case "boast":
+                response = web.StreamResponse(headers={"Content-Length": str(1024 * MEBIBYTE)})
+                await response.prepare(request)
+                await asyncio.sleep(3600)
             case "nonsense" | "cut":
                 return self._raw(request)
         return web.Response(body=self.page, headers={"Set-Cookie": "sticky=1"})

@@ -1,5 +1,6 @@
 """What tests of parsers need to build them, and recordings to feed them with."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -29,4 +30,4 @@ def recorded(name: str) -> bytes:
 def split(data: bytes, places: list[int]) -> list[bytes]:
     """The data in parts, cut at these places (taken modulo its length)."""
     cuts = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
-    return [data[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(cuts)]

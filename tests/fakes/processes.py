@@ -98,7 +98,7 @@ class Picker:
     async def start(self) -> None:
         """Start it, and wait until it says that it is ready."""
         self.process = Process((sys.executable, "-m", "endpoint_picker", *self._flags), self._log)
-        await self.process.until(self._ready)
+        await self.process.until(self.ready)
 
     def kill(self) -> None:
         if self.process is not None:
@@ -118,7 +118,8 @@ class Picker:
         ]
         return float(sum(sample.value for sample in samples))
 
-    async def _ready(self) -> bool:
+    async def ready(self) -> bool:
+        """Whether its health port says that it takes requests."""
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self.health_port}") as channel:
             check = channel.unary_unary(
                 HEALTH,

@@ -149,7 +149,9 @@ class Replica:
             f"vllm:kv_cache_usage_perc{labels} {self.kv}",
             'vllm:cache_config_info{block_size="16",engine="0",num_gpu_blocks="256"} 1.0',
         )
-        return web.Response(text="\n".join(lines) + "\n", headers={"content-type": "text/plain; version=0.0.4"})
+        return web.Response(
+            text="\n".join(lines) + "\n", headers={"content-type": "text/plain; version=0.0.4"}
+        )
 
     async def _echo(self, request: web.Request) -> web.WebSocketResponse:
         await self._remember(request)

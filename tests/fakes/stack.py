@@ -1,6 +1,7 @@
 """Client, real Envoy, picker and replicas, put together: what a user's request passes."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -71,8 +72,9 @@ class Stack:
         self, path: str = COMPLETIONS, *, headers: Sequence[tuple[str, str]] = (), **fields: Any
     ) -> Answer:
         """POST a completion request and read the whole answer."""
-        asked = {"model": "tiny", "prompt": "hi", **fields}
-        async with self.client.post(self.url(path), json=asked, headers=list(headers)) as response:
+        asked = json.dumps({"model": "tiny", "prompt": "hi", **fields}).encode()
+        whole = [("content-type", "application/json"), *headers]
+        async with self.client.post(self.url(path), data=io.BytesIO(asked), headers=whole) as response:
             return await _whole(response)
 
     async def get(self, path: str) -> Answer:
@@ -102,27 +104,28 @@ async def stack(
     *changes: Change,
     names: Sequence[str] = ("a", "b"),
     others: Sequence[str] = (),
+    config: str = "",
     most: int = 1,
     secure: bool = False,
     prepare: Callable[[list[Replica]], object] = lambda fleet: None,
 ) -> AsyncIterator[Stack]:
     """A shipped file by its name, changed or not, with the picker and replicas of these names.
 
-    Picks are by queue length alone, so that a test says with `waiting` who wins; `most` is how many are
-    named. `prepare` changes replicas before the picker reads them for the first time; `others` are
+    Without a picker's `config`, picks are by queue length alone, so that a test says with `waiting` who
+    wins; `most` is how many are named. `prepare` changes replicas before the picker reads them for the first time; `others` are
     addresses of replicas that the test runs itself. `secure` is TLS between Envoy and the picker.
     """
-    config = load(name)
+    bootstrap = load(name)
     for change in changes:
-        change(config)
+        change(bootstrap)
     async with AsyncExitStack() as scope:
         fleet = await scope.enter_async_context(replicas(*names))
         prepare(fleet)
         places = [*(replica.address for replica in fleet), *others]
-        flags = (f"--config-text={BY_QUEUE.replace('MOST', str(most))}", f"--secure-serving={secure}")
-        picker = Picker(folder, places, *flags)
+        text = config or BY_QUEUE.replace("MOST", str(most))
+        picker = Picker(folder, places, f"--config-text={text}", f"--secure-serving={secure}")
         envoy = await scope.enter_async_context(
-            running(picker, folder, relocated(config, picker.grpc_port, places))
+            running(picker, folder, relocated(bootstrap, picker.grpc_port, places))
         )
         # No limit on connections: one a request in flight.
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)

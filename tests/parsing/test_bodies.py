@@ -1,4 +1,5 @@
 import json
+import re
 
 import msgspec
 import pytest
@@ -14,16 +15,18 @@ from endpoint_picker.parsing.vllm import VllmHttp
 from endpoint_picker.plugin import Parser, Wiring
 from tests.fakes.parsing import wiring
 
+KEYS = re.findall(
+    r"\w+",
+    """model stream messages role content text type image_url url prompt input items tools instructions
+    metadata cache_salt max_tokens system source token_ids features mm_hashes mm_placeholders offset length
+    tool_calls sampling_params""",
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                "model stream messages role content text type image_url url prompt input items tools "
-                "instructions metadata cache_salt max_tokens system source token_ids features "
-                "mm_hashes mm_placeholders offset length tool_calls sampling_params".split()
-            ),
+            st.sampled_from(KEYS),
             inner,
             max_size=6,
         )

@@ -1,0 +1,199 @@
+"""Configurations → what runs: what is filled in, and that each sample runs or says why not."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from endpoint_picker.assemble import Assembly, assemble
+from endpoint_picker.config import load
+from endpoint_picker.core import attributes
+from endpoint_picker.core.endpoints import EndpointTable, Gauges
+from endpoint_picker.core.errors import ConfigError
+from endpoint_picker.core.request import Payload, Request
+from endpoint_picker.datalayer.discovery import FileDiscovery
+from endpoint_picker.plugin import ProfileHandler
+from tests.fakes.assembling import (
+    Document,
+    assembled,
+    names,
+    placed,
+    plugin,
+    profile,
+    source,
+    text_of,
+    weights,
+)
+from tests.fakes.pool import candidates_of, table_of, wiring_of
+
+SAMPLES = Path(__file__).parents[2].parent / "shared" / "golden" / "epp-configs"
+MISSING = {
+    "dp-epp-config": "data-parallel-profile-handler",
+    "epp-burst-prefix-cache-config": "vllm",
+    "epp-estimate-prefix-cache-config": "load-aware-scorer",
+    "epp-mm-embeddings-cache-config": "vllm",
+    "epp-precise-prefix-cache-config": "vllm",
+    "pd-epp-config": "disagg-profile-handler",
+    "pd-topology-epp-config": "topology-extractor",
+    "probabilistic-admitter-epp-config": "probabilistic-admitter",
+    "sim-e-p-d-epp-config": "encode-filter",
+    "sim-e-pd-epp-config": "encode-filter",
+    "sim-epp-gpu-config": "dcgm-data-source",
+    "sim-epp-kvcache-config": "vllm",
+    "sim-epp-no-hit-lru": "precise-prefix-cache-producer",
+    "sim-epp-tokenizer-vllm-http-config": "vllm",
+    "sim-pd-epp-config": "prefix-based-pd-decider",
+    "sim-program-aware-config": "program-aware-fairness",
+    "soft-reflective-ceiling-epp-config": "soft-reflective-ceiling-policy",
+}
+"""Sample configuration → what of it this version does not have."""
+
+
+def test_without_a_file_the_default_profile_runs() -> None:
+    assembly = assembled()
+    assert weights(assembly) == {
+        "queue-scorer": 2.0,
+        "kv-cache-utilization-scorer": 2.0,
+        "prefix-cache-scorer": 3.0,
+    }
+    assert profile(assembly).picker.type == "max-score-picker"
+    assert isinstance(assembly.scheduler.handler, ProfileHandler)
+    assert names(assembly.producers) == [
+        "token-producer",
+        "approx-prefix-cache-producer",
+        "inflight-load-producer",
+    ]
+    assert names(assembly.parsers) == [
+        "openai-parser",
+        "anthropic-parser",
+        "vllmhttp-parser",
+        "passthrough-parser",
+    ]
+    (feed,) = assembly.feeds
+    assert feed.source.name == "metrics-data-source"
+    assert [extractor.name for extractor in feed.extractors] == ["core-metrics-extractor"]
+    assert assembly.discovery is None
+    assert assembly.charge == attributes.uncached_tokens("inflight-load-producer")
+
+
+def test_the_default_configuration_picks() -> None:
+    table = table_of([Gauges(waiting=9, kv_usage=0.9), Gauges(waiting=0, kv_usage=0.1)])
+    assembly = assembled(table=table)
+    request = Request("r", {}, "/v1/completions", 0.0, Payload("m", prompts=(b"x" * 4096,)), target_model="m")
+    for producer in assembly.producers:
+        producer.produce(request, candidates_of(table))
+    decision = assembly.scheduler.schedule(request, candidates_of(table))
+    assert decision.endpoint.name == "pod-1"
+    cost = request.attributes.read(assembly.charge)
+    assert cost is not None
+    assert int(cost.prompt[decision.row]) == 1024
+
+
+# === parsers ===
+
+
+def test_parsers_are_those_that_are_named() -> None:
+    document = {
+        "plugins": [plugin("openai-parser", "mine")],
+        "requestHandler": {"parsers": placed("passthrough-parser", "mine")},
+    }
+    assert names(assembled(document).parsers) == ["passthrough-parser", "mine"]
+    assert names(assembled({"parser": {"pluginRef": "openai-parser"}}).parsers) == ["openai-parser"]
+
+
+# === data layer ===
+
+
+def pairs(assembly: Assembly) -> list[tuple[str, list[str]]]:
+    return [(feed.source.name, names(feed.extractors)) for feed in assembly.feeds]
+
+
+def test_declared_instances_of_default_names_are_used_for_the_default_feed() -> None:
+    pages = plugin("metrics-data-source", path="/prometheus/metrics")
+    assembly = assembled({"plugins": [pages, plugin("core-metrics-extractor", defaultEngine="sglang")]})
+    assert pairs(assembly) == [("metrics-data-source", ["core-metrics-extractor"])]
+    assert assembly.feeds[0].source is assembly.instances["metrics-data-source"]
+    assert assembly.instances["metrics-data-source"].parameters.path == "/prometheus/metrics"
+
+
+@pytest.mark.parametrize(
+    ("inject", "name", "expected"),
+    [
+        (True, "metrics-data-source", [("metrics-data-source", ["core"])]),
+        (True, "mine", [("mine", ["core"]), ("metrics-data-source", ["core-metrics-extractor"])]),
+        (False, "mine", [("mine", ["core"])]),
+    ],
+)
+def test_the_default_feed_comes_unless_a_source_has_its_name(
+    inject: bool, name: str, expected: list[tuple[str, list[str]]]
+) -> None:
+    document = {
+        "plugins": [plugin("metrics-data-source", name), plugin("core-metrics-extractor", "core")],
+        "dataLayer": {"injectDefaults": inject, "sources": [source(name, "core")]},
+    }
+    assert pairs(assembled(document)) == expected
+
+
+def test_discovery_is_the_plugin_that_is_named() -> None:
+    document = {
+        "plugins": [plugin("file-discovery", "pool", path="endpoints.yaml")],
+        "dataLayer": {"discovery": {"pluginRef": "pool"}},
+    }
+    found = assembled(document).discovery
+    assert isinstance(found, FileDiscovery)
+    assert found.name == "pool"
+
+
+# === warnings ===
+
+
+@pytest.mark.parametrize("lenient", ["load", "assemble"])
+def test_lenient_reaches_the_parameters(lenient: str, caplog: pytest.LogCaptureFixture) -> None:
+    text = text_of({"plugins": [plugin("prefix-cache-scorer", junk=1)]})
+    config = load.load(text, "epp.yaml", lenient=lenient == "load")
+    assemble(config, wiring_of(EndpointTable()), lenient=lenient == "assemble")
+    assert 'unknown key "parameters.junk"' in caplog.text
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"flowControl": {"saturationDetector": {"pluginRef": "utilization-detector"}}},
+        {"saturationDetector": {"pluginRef": "utilization-detector"}},
+        {"featureGates": ["flowControl"]},
+        {"flowControl": {"maxBytes": "10Gi", "priorityBands": [{"priority": 1, "fairnessPolicyRef": "x"}]}},
+    ],
+)
+def test_flow_control_is_ignored_with_one_warning(
+    document: Document, caplog: pytest.LogCaptureFixture
+) -> None:
+    assembled(document)
+    told = [each for each in caplog.records if "flow control is not in this version" in each.getMessage()]
+    assert [record.levelno for record in told] == [logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    "document", [None, {"plugins": [plugin("queue-scorer")]}, {"featureGates": ["flowControl=false"]}]
+)
+def test_nothing_is_warned_of_without_a_reason(
+    document: Document | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    assembled(document)
+    assert caplog.records == []
+
+
+# === samples ===
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample configurations are not here")
+@pytest.mark.parametrize("sample", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_sample_runs_or_names_what_is_missing(sample: Path) -> None:
+    config = load.load_file(sample)
+    wiring = wiring_of(EndpointTable())
+    missing = MISSING.get(sample.stem)
+    if missing is None:
+        assert assemble(config, wiring).producers
+        return
+    with pytest.raises(ConfigError, match="not in this version") as caught:
+        assemble(config, wiring, allow_experimental=True)
+    assert missing in str(caught.value)
