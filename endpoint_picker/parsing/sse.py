@@ -66,10 +66,11 @@ class Events:
         if not self._skips:
             self._line += part
 
-    def _end_line(self, part: bytes) -> None:
-        self._begin_line(part)
-        line = bytes(self._line)
-        self._line.clear()
+    def _end_line(self, line: bytes) -> None:
+        if self._line or len(line) > LONGEST_LINE:
+            self._begin_line(line)
+            line = bytes(self._line)
+            self._line.clear()
         if self._skips:
             self._skips = False
         elif not line:

@@ -6,12 +6,12 @@ word `usage`. What is malformed counts as not said: a response is never held up 
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from endpoint_picker.core.request import Usage
-from endpoint_picker.parsing.bodies import ABSENT, count, opening, string
+from endpoint_picker.parsing.bodies import ABSENT, LARGEST_COUNT, LONGEST_NUMBER, string
 from endpoint_picker.parsing.sse import Events
 from endpoint_picker.plugin import UsageReader
 
@@ -28,19 +28,15 @@ FINAL_EVENTS: Final = ("response.completed", "response.incomplete")
 
 
 class _Counts(msgspec.Struct):
-    """A usage object of any dialect; raw values, so that one odd number does not spoil the others."""
+    """A usage object of any dialect; of any types, so that one odd number does not spoil the others."""
 
-    prompt_tokens: msgspec.Raw = ABSENT
-    input_tokens: msgspec.Raw = ABSENT
-    completion_tokens: msgspec.Raw = ABSENT
-    output_tokens: msgspec.Raw = ABSENT
-    prompt_tokens_details: msgspec.Raw = ABSENT
-    input_tokens_details: msgspec.Raw = ABSENT
-    cache_read_input_tokens: msgspec.Raw = ABSENT
-
-
-class _Details(msgspec.Struct):
-    cached_tokens: msgspec.Raw = ABSENT
+    prompt_tokens: Any = None
+    input_tokens: Any = None
+    completion_tokens: Any = None
+    output_tokens: Any = None
+    prompt_tokens_details: Any = None
+    input_tokens_details: Any = None
+    cache_read_input_tokens: Any = None
 
 
 class _Holder(msgspec.Struct):
@@ -60,7 +56,6 @@ class _Document(msgspec.Struct):
 
 _DOCUMENT: Final = msgspec.json.Decoder(_Document)
 _HOLDER: Final = msgspec.json.Decoder(_Holder)
-_DETAILS: Final = msgspec.json.Decoder(_Details)
 
 
 def openai(data: bytes) -> Usage:
@@ -74,7 +69,7 @@ def openai(data: bytes) -> Usage:
     return Usage(
         _number(counts.prompt_tokens, counts.input_tokens),
         _number(counts.completion_tokens, counts.output_tokens),
-        _number(*map(_cached, (counts.prompt_tokens_details, counts.input_tokens_details))),
+        _number(_cached(counts.prompt_tokens_details), _cached(counts.input_tokens_details)),
     )
 
 
@@ -176,6 +171,7 @@ class DocumentReader:
 
 
 _NOTHING: Final = Usage()
+_NUMBERS: Final = (int, float)  # and not bool, which is an int to isinstance
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{(?:[^{}]++|\{[^{}]*+\})*+\}')
 """The key cannot stand inside a string, where its quotes would have backslashes. Braces nest once."""
 
@@ -184,17 +180,15 @@ def _newer(old: int | None, new: int | None) -> int | None:
     return new or (new if old is None else old)
 
 
-def _number(*candidates: msgspec.Raw) -> int | None:
-    """The first that is a whole number, or a string of one."""
-    for raw in candidates:
-        text = string(raw)
-        number = count(raw if text is None else msgspec.Raw(text.encode()))
-        if number is not None:
-            return number
+def _number(*candidates: Any) -> int | None:
+    """The first that is a whole number from 0 up, or a string of one."""
+    for value in candidates:
+        if isinstance(value, str) and len(value) <= LONGEST_NUMBER and value.isascii() and value.isdigit():
+            value = int(value)
+        if type(value) in _NUMBERS and 0 <= value <= LARGEST_COUNT and value == int(value):
+            return int(value)
     return None
 
 
-def _cached(raw: msgspec.Raw) -> msgspec.Raw:
-    if opening(raw) != b"{":
-        return ABSENT
-    return _DETAILS.decode(raw).cached_tokens
+def _cached(details: Any) -> Any:
+    return details.get("cached_tokens") if isinstance(details, dict) else None

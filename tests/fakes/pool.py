@@ -56,6 +56,7 @@ def request_with(
     requests: Sequence[int] | None = None,
     tokens: Sequence[int] | None = None,
     cost: Sequence[int] | None = None,
+    output: int = 0,
 ) -> Request:
     """A request with these facts about the first rows, written by the producers of default names."""
     request = Request("r-1", {}, "/v1/completions", NOW, target_model=model)
@@ -66,7 +67,7 @@ def request_with(
         load = InFlightLoad(_by_row(table, requests or ()), _by_row(table, tokens or ()))
         facts.write(in_flight_load(), load)
     if cost is not None:
-        facts.write(uncached_tokens(), UncachedTokens(_by_row(table, cost), 0))
+        facts.write(uncached_tokens(), UncachedTokens(_by_row(table, cost), output))
     return request
 
 

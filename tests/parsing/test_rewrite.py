@@ -9,10 +9,15 @@ from endpoint_picker.parsing.rewrite import ModelNameRestorer, replace_model
 from tests.fakes.parsing import recorded, split
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=5) | st.just('"model":"x"'),
+    st.none()
+    | st.booleans()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5)
+    | st.just('"model":"x"'),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["model", "b"]), inner),
     max_leaves=6,
 )
+MARK = "a text that is nowhere else"
 DOCUMENTS = st.dictionaries(st.sampled_from(["model", "prompt", "n", "modelé"]), VALUES, max_size=4)
 
 
@@ -24,6 +29,10 @@ def test_only_the_top_level_model_changes(
     body = json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode(errors="surrogatepass")
     rewritten = replace_model(body, model)
     assert json.loads(rewritten) == {**document, "model": model}
+    if "model" in document:
+        marked = json.dumps({**document, "model": MARK}, ensure_ascii=ascii_only, indent=indent)
+        name = json.dumps(model, ensure_ascii=False)
+        assert rewritten == marked.replace(json.dumps(MARK), name).encode()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The approximate prefix producer: what it writes, what it learns, what it forgets."""
 
+import functools
 import random
 from typing import Any
 
@@ -90,7 +91,13 @@ def found(request: Request) -> PrefixMatch:
 
 
 def text(blocks: float, seed: int = 1) -> bytes:
-    return random.Random(seed).randbytes(int(blocks * BLOCK))
+    """So many blocks of one long text for each seed."""
+    return _long_text(seed)[: int(blocks * BLOCK)]
+
+
+@functools.lru_cache(maxsize=4)
+def _long_text(seed: int) -> bytes:
+    return random.Random(seed).randbytes(2100 * BLOCK)
 
 
 def test_a_prompt_is_held_where_it_was_sent() -> None:
@@ -145,11 +152,11 @@ def test_hit_and_size_are_counted_for_the_chosen_endpoint() -> None:
     pool.serve(0, text(3))
     pool.serve(1, text(3))
     kind = "approx-prefix-cache-producer"
-    assert pool.metrics.hits == [("mine", kind, 0, 2, 64), ("mine", kind, 0, 3, 64), ("mine", kind, 0, 3, 64)]
+    assert pool.metrics.hits == [("mine", kind, 0, 2, 64), ("mine", kind, 2, 3, 64), ("mine", kind, 0, 3, 64)]
     pool.serve(1, text(3))
     assert pool.metrics.hits[-1] == ("mine", kind, 3, 3, 64)
-    assert pool.metrics.sizes == [2, 5, 8, 8]
-    assert pool.prefix.statistics().rows == {0: 5, 1: 3}
+    assert pool.metrics.sizes == [2, 3, 6, 6]
+    assert pool.prefix.statistics().rows == {0: 3, 1: 3}
 
 
 def test_an_endpoint_that_served_instead_learns_too() -> None:

@@ -111,6 +111,13 @@ def test_token_load(
     assert found.tolist() == pytest.approx(scores)
 
 
+def test_token_load_counts_the_estimated_output_too() -> None:
+    table = table_of([Gauges()])
+    scorer = TokenLoad("t", TokenLoadParameters(queue_threshold_tokens=100), wiring_of(table))
+    request = request_with(table, tokens=[10], cost=[20], output=30)
+    assert scorer.score(request, candidates_of(table)).tolist() == pytest.approx([0.4])
+
+
 def test_the_facts_are_those_of_the_named_producer() -> None:
     wiring = wiring_of(table_of([Gauges()]))
     named = active(wiring, in_flight_load_producer_name="mine")
