@@ -15,12 +15,12 @@ VOCABULARY: Final = (
 class Shape:
     """How much traffic, and what it looks like."""
 
-    sessions: int = 48
+    sessions: int = 64
     turns: int = 5
-    system_prompts: int = 6
+    system_prompts: int = 8
     """How many different system prompts the sessions share."""
-    system_words: int = 700
-    question_words: int = 120
+    system_words: int = 2000
+    question_words: int = 200
     answer_tokens: int = 48
     think_seconds: float = 1.5
     """Mean time between an answer and the next question."""

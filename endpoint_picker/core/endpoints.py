@@ -6,7 +6,7 @@ All of it lives on one thread (the event loop); nothing here locks or waits.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -242,7 +242,7 @@ def _same_place(old: Endpoint, new: Endpoint | None) -> bool:
 class Candidates:
     """The endpoints that may still be picked for one request: rows of the table, in row order."""
 
-    __slots__ = ("now", "rows", "table")
+    __slots__ = ("_seen", "now", "rows", "table")
 
     def __init__(self, table: EndpointTable, rows: Rows, now: float) -> None:
         self.table = table
@@ -250,6 +250,7 @@ class Candidates:
         """Shape (n,)."""
         self.now = now
         """Time of the decision (seconds, monotonic clock)."""
+        self._seen: Mask | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -263,21 +264,17 @@ class Candidates:
 
     def waiting(self) -> Vector:
         """Requests queued in each engine, shape (n,)."""
-        return self._gauge(self.table.waiting, self._own_load())
+        return self._gauge(self.table.waiting, self._own_load)
 
     def running(self) -> Vector:
         """Requests running in each engine, shape (n,)."""
-        return self._gauge(self.table.running, self._own_load())
+        return self._gauge(self.table.running, self._own_load)
 
     def kv_usage(self) -> Vector:
         """Used share of each KV cache in 0..1, shape (n,)."""
-        return self._gauge(self.table.kv_usage, 0.5)
+        return self._gauge(self.table.kv_usage, _half)
 
-    def _own_load(self) -> Vector:
-        # One more than we have in flight there: what nobody can see is never better than idle.
-        return self.table.in_flight[self.rows].astype(np.float64) + 1.0
-
-    def _gauge(self, column: Vector, at_least: Vector | float) -> Vector:
+    def _gauge(self, column: Vector, at_least: Callable[[Rows], Vector | float]) -> Vector:
         """The scraped values; where a reading is missing or stale, an assumption in its place.
 
         A replica that nobody can see is neither idle nor saturated: it counts as the average of those
@@ -285,11 +282,25 @@ class Candidates:
         the ledger alone decides.
         """
         values = column[self.rows]
-        known = (self.table.updated_at[self.rows] > self.now - self.table.stale_after) & ~np.isnan(values)
-        if known.all():
+        unknown = ~self._fresh() | np.isnan(values)
+        if not unknown.any():
             return values
-        average = float(values[known].mean()) if known.any() else -math.inf
-        assumed: Vector = np.full(len(values), average)
-        np.maximum(assumed, at_least, out=assumed)
-        assumed[known] = values[known]
-        return assumed
+        known = values[~unknown]
+        average = float(known.sum()) / len(known) if len(known) else -math.inf
+        values[unknown] = np.maximum(average, at_least(self.rows[unknown]))
+        return values
+
+    def _fresh(self) -> Mask:
+        """Whose reading still counts, shape (n,)."""
+        if self._seen is None:
+            self._seen = self.table.updated_at[self.rows] > self.now - self.table.stale_after
+        return self._seen
+
+    def _own_load(self, rows: Rows) -> Vector:
+        # One more than we have in flight there: what nobody can see is never better than idle.
+        return self.table.in_flight[rows].astype(np.float64) + 1.0
+
+
+def _half(_: Rows) -> float:
+    """A cache that nobody can see is taken to be half full."""
+    return 0.5

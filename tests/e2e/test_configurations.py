@@ -13,7 +13,6 @@ from tests.fakes.replica import Pace
 from tests.fakes.stack import COMPLETIONS, stack
 
 NAMES: Final = ("standalone", "fallback", "lean")
-UNLIKE_STANDALONE: Final = {"response_body_mode": "NONE", "response_trailer_mode": "SKIP"}
 README: Final = ROOT / "envoy" / "README.md"
 
 
@@ -42,7 +41,8 @@ def test_ports_are_those_that_the_readme_names(name: str) -> None:
 
 def test_lean_is_standalone_without_the_response_body() -> None:
     standalone, lean = load("standalone"), load("lean")
-    ext_proc(standalone)["processing_mode"].update(UNLIKE_STANDALONE)
+    ext_proc(standalone)["processing_mode"]["response_body_mode"] = "NONE"
+    ext_proc(standalone)["failure_mode_allow"] = True
     assert lean == standalone
 
 

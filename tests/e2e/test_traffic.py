@@ -1,4 +1,4 @@
-"""What clients send and get, through the real Envoy and the picker, with the configuration standalone.yaml."""
+"""What clients send and get, through the real Envoy and the picker."""
 
 import asyncio
 import hashlib
@@ -111,8 +111,9 @@ async def test_requests_without_a_body_and_unknown_paths_are_routed(tmp_path: Pa
         await gateway.settles(0, gateway.in_flight)
 
 
-async def test_a_websocket_echoes_text_and_long_frames(tmp_path: Path) -> None:
-    async with stack(tmp_path, names=("a",)) as gateway:
+@pytest.mark.parametrize("name", ["standalone", "fallback", "lean"])
+async def test_a_websocket_echoes_text_and_long_frames(tmp_path: Path, name: str) -> None:
+    async with stack(tmp_path, name, names=("a",)) as gateway:
         async with gateway.client.ws_connect(gateway.url("/ws")) as socket:
             await socket.send_str("hello")
             assert (await socket.receive()).data == "hello"

@@ -8,6 +8,10 @@ from tests.fakes.stack import COMPLETIONS, stack
 
 ANSWER_SECONDS: Final = 20.0
 END: Final = b"\r\n\r\n"
+HEAD: Final = (
+    f"POST {COMPLETIONS} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nte: trailers\r\n"
+    "transfer-encoding: chunked\r\n\r\n"
+).encode()
 HALVES: Final = (b'{"model": "tiny", ', b'"prompt": "hi"}')
 ANSWER: Final = (b'{"model": "tiny", "choices": [],', b' "object": "text_completion"}')
 
@@ -63,8 +67,7 @@ async def test_a_chunked_request_with_trailers_gets_an_answer_with_trailers(tmp_
     try:
         async with stack(tmp_path, names=(), others=(place,)) as gateway, asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_connection("127.0.0.1", gateway.envoy.port)
-            head = f"POST {COMPLETIONS} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nte: trailers\r\n"
-            writer.write(head.encode() + b"transfer-encoding: chunked" + END)
+            writer.write(HEAD)
             writer.write(chunked(HALVES, b"x-digest: 7"))
             answer_head = await reader.readuntil(END)
             answer = unchunked(await reader.readuntil(END))

@@ -302,8 +302,8 @@ def test_an_empty_subset_has_no_candidates(pool: Pool, end_of_stream: bool) -> N
 # === the response ===
 
 
-def exchange(pool: Pool, **fields: str) -> Playbook:
-    book = talk(pool) >> request_headers(**fields) >> request_body(PROMPT)
+def exchange(pool: Pool) -> Playbook:
+    book = talk(pool) >> request_headers() >> request_body(PROMPT)
     return book << routed(BEST) << piece(Side.REQUEST, PROMPT, end=True)
 
 

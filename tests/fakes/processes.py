@@ -138,25 +138,25 @@ class Picker:
 
 def load(name: str) -> Config:
     """One of the shipped files, by its name without the ending."""
-    return cast(Config, yaml.safe_load((ROOT / "envoy" / f"{name}.yaml").read_text(encoding="utf-8")))
+    return cast("Config", yaml.safe_load((ROOT / "envoy" / f"{name}.yaml").read_text(encoding="utf-8")))
 
 
 def cluster(config: Config, name: str) -> Config:
     """The part of a file about one cluster."""
     clusters = config["static_resources"]["clusters"]
-    return cast(Config, next(entry for entry in clusters if entry["name"] == name))
+    return cast("Config", next(entry for entry in clusters if entry["name"] == name))
 
 
 def connection_manager(config: Config) -> Config:
     listener = config["static_resources"]["listeners"][0]
-    return cast(Config, listener["filter_chains"][0]["filters"][0]["typed_config"])
+    return cast("Config", listener["filter_chains"][0]["filters"][0]["typed_config"])
 
 
 def ext_proc(config: Config) -> Config:
     """The part of a file about the filter that asks the picker."""
     filters = connection_manager(config)["http_filters"]
     wanted = "envoy.filters.http.ext_proc"
-    return cast(Config, next(entry["typed_config"] for entry in filters if entry["name"] == wanted))
+    return cast("Config", next(entry["typed_config"] for entry in filters if entry["name"] == wanted))
 
 
 def relocated(config: Config, picker_port: int, replicas: Sequence[str]) -> Config:

@@ -41,7 +41,7 @@ class Pool:
 
     def rebuild(self, **changes: Any) -> None:
         """A director with these of its parts changed."""
-        parts = {
+        parts: dict[str, Any] = {
             "table": self.table,
             "ledger": self._ledger,
             "parsers": Registry(self._assembly.parsers),

@@ -112,8 +112,9 @@ async def stack(
     """A shipped file by its name, changed or not, with the picker and replicas of these names.
 
     Without a picker's `config`, picks are by queue length alone, so that a test says with `waiting` who
-    wins; `most` is how many are named. `prepare` changes replicas before the picker reads them for the first time; `others` are
-    addresses of replicas that the test runs itself. `secure` is TLS between Envoy and the picker.
+    wins; `most` is how many are named. `prepare` changes replicas before the picker reads them for the
+    first time; `others` are addresses of replicas that the test runs itself. `secure` is TLS between Envoy
+    and the picker.
     """
     bootstrap = load(name)
     for change in changes:

@@ -114,6 +114,14 @@ def test_a_stream_reports_its_input_first_and_its_output_last() -> None:
     assert reader.finish() == Usage(9, 7, 0)
 
 
+def test_the_output_that_a_stream_begins_with_is_no_number() -> None:
+    reader = PARSER.usage(streaming=True)
+    reader.feed(
+        b'data: {"type":"message_start","message":{"usage":{"input_tokens":9,"output_tokens":1}}}\n\n'
+    )
+    assert reader.finish() == Usage(9)
+
+
 def test_a_document_reports_its_usage() -> None:
     reader = PARSER.usage(streaming=False)
     reader.feed(b'{"usage":{"input_tokens":9,"output_tokens":2,"cache_read_input_tokens":4}}')

@@ -37,6 +37,7 @@ def test_lines_end_in_three_ways(end: bytes, colon: bytes) -> None:
 
 def test_lines_of_one_event_are_joined() -> None:
     assert taken(b"data: {use\ndata:,a\ndata: 2}\n\n") == [b"{use\n,a\n2}"]
+    assert taken(b"data: {use\n", b"data: 2}\n\n") == [b"{use\n2}"]
     assert taken(b"data: {use\n\ndata: 2}\n\n") == []
     assert taken(b"data: {\ndata: use 1}\ndata: [DONE]\n\n") == [b"use 1}"]
 
@@ -65,14 +66,14 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, max_size=25), st.lists(st.integers(0, 100), max_size=8))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3000, deadline=None)
 def test_any_split_gives_the_same_events(pieces: list[bytes], places: list[int]) -> None:
     stream = b"".join(pieces)
     assert taken(*split(stream, places)) == taken(stream)
 
 
 @given(st.lists(st.binary(max_size=12), max_size=6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=3000, deadline=None)
 def test_any_bytes_are_survived(chunks: list[bytes]) -> None:
     taken(*chunks)
 
