@@ -30,8 +30,8 @@ FOLDER: Final = ROOT / ".demo"
 REPLICAS: Final = 4
 MODEL: Final = "demo-model"
 SEED: Final = 7
-SIMULATOR: Final = ("--block-size", "16", "--num-blocks", "5000")
-"""A KV cache of 80,000 tokens a replica: it cannot hold every chat, so it matters who goes where."""
+SIMULATOR: Final = ("--block-size", "16", "--num-blocks", "7000")
+"""A KV cache of 112,000 tokens a replica: it cannot hold every chat, so it matters who goes where."""
 
 ROWS: Final = (
     ("requests", "requests", ""),

@@ -16,11 +16,11 @@ class Shape:
     """How much traffic, and what it looks like."""
 
     sessions: int = 64
-    turns: int = 5
+    turns: int = 6
     system_prompts: int = 8
     """How many different system prompts the sessions share."""
-    system_words: int = 2000
-    question_words: int = 200
+    system_words: int = 1000
+    question_words: int = 500
     answer_tokens: int = 48
     think_seconds: float = 1.5
     """Mean time between an answer and the next question."""

@@ -42,7 +42,6 @@ def test_ports_are_those_that_the_readme_names(name: str) -> None:
 def test_lean_is_standalone_without_the_response_body() -> None:
     standalone, lean = load("standalone"), load("lean")
     ext_proc(standalone)["processing_mode"]["response_body_mode"] = "NONE"
-    ext_proc(standalone)["failure_mode_allow"] = True
     assert lean == standalone
 
 

@@ -183,9 +183,12 @@ async def test_without_the_picker_requests_go_round_until_it_is_back(tmp_path: P
         assert {(await gateway.ask()).replica for _ in range(4)} == {"a"}
 
 
-async def test_a_picker_killed_in_a_stream_does_not_leave_the_client_waiting(tmp_path: Path) -> None:
-    """In full duplex the response passes the picker, and breaks with it."""
-    async with stack(tmp_path, names=("a",), prepare=paced) as gateway:
+@pytest.mark.parametrize("name", ["standalone", "lean"])
+async def test_a_picker_killed_in_a_stream_does_not_leave_the_client_waiting(
+    tmp_path: Path, name: str
+) -> None:
+    """Where a body passed the picker in full duplex, the response breaks with the picker, seen or not."""
+    async with stack(tmp_path, name, names=("a",), prepare=paced) as gateway:
         (replica,) = gateway.replicas
         async with open_stream(gateway) as response:
             allow(replica, 1)
@@ -196,8 +199,8 @@ async def test_a_picker_killed_in_a_stream_does_not_leave_the_client_waiting(tmp
                 await response.content.read()
 
 
-async def test_in_lean_mode_a_stream_outlives_the_picker(tmp_path: Path) -> None:
-    async with stack(tmp_path, "lean", names=("a",), prepare=paced) as gateway:
+async def test_a_response_under_way_outlives_the_picker_where_traffic_must_go_on(tmp_path: Path) -> None:
+    async with stack(tmp_path, "fallback", names=("a",), prepare=paced) as gateway:
         (replica,) = gateway.replicas
         async with open_stream(gateway) as response:
             allow(replica, 1)

@@ -39,6 +39,7 @@ class Process:
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
         self.log = log
+        self._name = " ".join(command)
         with log.open("ab") as output:
             self._child = subprocess.Popen(
                 command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True
@@ -66,7 +67,7 @@ class Process:
         """Wait for a coroutine function to answer true; a process that ends before fails the test."""
         async with asyncio.timeout(START_SECONDS):
             while not await ready():
-                assert self._child.poll() is None, f"{self._child.args} ended:\n{self.output()}"
+                assert self._child.poll() is None, f"{self._name} ended:\n{self.output()}"
                 await asyncio.sleep(0.02)
 
 

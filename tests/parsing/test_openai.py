@@ -91,7 +91,7 @@ MESSAGES = st.lists(
 
 
 @given(MESSAGES, MESSAGES)
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_chats_that_begin_alike_have_prompts_that_begin_alike(
     shared: list[dict[str, Any]], more: list[dict[str, Any]]
 ) -> None:

@@ -66,14 +66,14 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, max_size=25), st.lists(st.integers(0, 100), max_size=8))
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_any_split_gives_the_same_events(pieces: list[bytes], places: list[int]) -> None:
     stream = b"".join(pieces)
     assert taken(*split(stream, places)) == taken(stream)
 
 
 @given(st.lists(st.binary(max_size=12), max_size=6))
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_bytes_are_survived(chunks: list[bytes]) -> None:
     taken(*chunks)
 
