@@ -101,11 +101,11 @@ class Stream:
             self._exchange.served_by(message.served)
 
     def _request_half(self, message: Incoming) -> requests.Half:
-        if self._response is not None:
-            raise OutOfOrder(f"{_name(message)} after the response has begun")
         first = isinstance(message.event, Headers)
         if first and self._request is not None:
             raise OutOfOrder("a second time request headers")
+        if self._request is None and self._response is not None:
+            raise OutOfOrder(f"{_name(message)}, the first of the request, after the response has begun")
         if self._request is None:
             headers = message.event if isinstance(message.event, Headers) else EMPTY_HEADERS
             self._begin(headers)

@@ -30,13 +30,15 @@ _NONE: Final[Keys] = np.empty(0, np.uint64)
 class RecentBlocks:
     """A set of block keys that forgets the least recently used ones."""
 
-    __slots__ = ("_at", "_buckets", "_line", "_line_uses", "_now", "_occupied", "_uses", "count")
+    __slots__ = ("_at", "_buckets", "_line", "_line_uses", "_now", "_occupied", "_settled", "_uses", "count")
 
     def __init__(self) -> None:
         self.count = 0
         """Blocks held."""
         self._now = 0
         """Number of the latest use."""
+        self._settled = 0
+        """Number of the latest use before the keys at hand."""
         self._buckets = Buckets(1, span=1)
         self._uses: Uses = np.zeros(WIDTH, np.uint32)
         """Last use of the block in each slot."""
@@ -91,6 +93,7 @@ class RecentBlocks:
             self._uses[order] = np.arange(1, len(order) + 1)
             self._now = len(order)
             self._forget_line()
+        self._settled = self._now
         self._now += uses
         return np.arange(self._now, self._now - uses, -1, dtype=np.uint32)
 
@@ -139,7 +142,8 @@ class RecentBlocks:
 
     def _line_up(self, least: int) -> None:
         """Put the oldest blocks in line, at least so many."""
-        live = self._live()
+        # Not those of the keys at hand: some of these that are still to come are older than others.
+        live = ((self._uses > 0) & (self._uses <= self._settled)).nonzero()[0]
         uses = self._uses[live]
         length = max(least, len(live) // _AHEAD, _SHORTEST_LINE)
         if length < len(live):

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests.fakes.processes import ENVOY, ROOT, Config, cluster, connection_manager, ext_proc, load
+from tests.fakes.processes import ENVOY, ROOT, Config, cluster, connection_manager, ext_proc, free_port, load
 from tests.fakes.replica import Pace
 from tests.fakes.stack import COMPLETIONS, stack
 
@@ -88,6 +88,33 @@ async def test_the_readme_names_two_endpoints_as_the_fallback_needs(tmp_path: Pa
         received = next(replica.received[0] for replica in gateway.replicas if replica.received)
         (named,) = received.values("x-gateway-destination-endpoint")
         assert sorted(named.split(",")) == sorted(replica.address for replica in gateway.replicas)
+
+
+async def test_a_list_of_replicas_in_a_file_is_read_again(tmp_path: Path) -> None:
+    """The two examples of the README; nobody listens where the first list says."""
+    file, listed = tmp_path / "replicas.yaml", snippet("ClusterLoadAssignment")
+    (endpoint,) = listed["resources"][0]["endpoints"][0]["lb_endpoints"]
+    place = endpoint["endpoint"]["address"]["socket_address"]
+    place["port_value"] = free_port()
+    file.write_text(yaml.safe_dump(listed))
+
+    def from_file(config: Config) -> None:
+        replicas = cluster(config, "replicas")
+        replicas.update(snippet("eds_cluster_config"))
+        replicas["eds_cluster_config"]["eds_config"]["path_config_source"]["path"] = str(file)
+        del replicas["load_assignment"]
+
+    async with stack(tmp_path, "fallback", from_file, names=("a",)) as gateway:
+
+        async def status() -> float:
+            return (await gateway.ask()).status
+
+        place["port_value"] = gateway.replicas[0].port
+        fresh = tmp_path / "replicas.new"
+        fresh.write_text(yaml.safe_dump(listed))
+        assert await status() == 503
+        fresh.rename(file)
+        await gateway.settles(200, status)
 
 
 async def test_a_body_that_is_too_large_to_hold_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 import aiohttp
 import pytest
 
-from tests.fakes.processes import Config, cluster
+from tests.fakes.processes import Config, cluster, connection_manager
 from tests.fakes.replica import Pace, Replica
 from tests.fakes.stack import COMPLETIONS, Stack, stack
 
@@ -143,10 +143,16 @@ async def test_the_books_follow_a_stream_to_the_second_choice(tmp_path: Path) ->
 
 
 async def test_when_every_named_endpoint_is_dead_the_fallback_policy_finds_another(tmp_path: Path) -> None:
-    async with stack(tmp_path, "fallback", prepare=prefer_first) as gateway:
+    """With a single retry: the one that has just failed is not tried again."""
+
+    def once(config: Config) -> None:
+        (host,) = connection_manager(config)["route_config"]["virtual_hosts"]
+        host["retry_policy"]["num_retries"] = 1
+
+    async with stack(tmp_path, "fallback", once, prepare=prefer_first) as gateway:
         await gateway.replicas[0].die()
-        answers = [await gateway.ask() for _ in range(3)]
-        assert [(answer.status, answer.replica) for answer in answers] == [(200, "b")] * 3
+        answers = [await gateway.ask() for _ in range(4)]
+        assert [(answer.status, answer.replica) for answer in answers] == [(200, "b")] * 4
         await gateway.settles(0, gateway.in_flight)
 
 

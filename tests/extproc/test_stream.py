@@ -146,6 +146,7 @@ def test_an_upgraded_connection_is_routed_at_once_and_passes_in_both_directions(
     book >> request_body(b"frame", end=False) << piece(Side.REQUEST, b"frame") << end
     book >> response_headers(status=101, content_type="") << marked
     book >> response_body(b"echo") << piece(Side.RESPONSE, b"echo") << end
+    book >> request_body(b"more", end=False) << piece(Side.REQUEST, b"more") << end
     assert pool.in_flight == 1
     book.stream.close()
     assert pool.in_flight == 0
@@ -352,6 +353,11 @@ def test_a_response_without_a_request_is_watched_too(pool: Pool) -> None:
     book >> response_body(ANSWER[:9]) >> response_body(ANSWER[9:]) >> response_body(b"", end=True)
     book << piece(Side.RESPONSE, ANSWER, end=True) << end
     assert pool.sample("llm_d_epp_request_input_tokens_sum", model_name="") == 7
+
+
+def test_a_response_may_begin_before_the_request_has_ended(pool: Pool) -> None:
+    book = talk(pool) >> request_headers(modes=STREAMED) << routed(BEST) >> response_headers(status=400)
+    book << marked >> request_body(PROMPT) << BodyReply(Side.REQUEST) << end
 
 
 @pytest.mark.parametrize("modes", [STREAMED, BUFFERED])

@@ -36,6 +36,7 @@ class Pool:
         self._ledger = Ledger(self.table)
         self._wiring = Wiring(self.table, self.metrics, clock=self._clock)
         self._assembly = assemble(load.load(config), self._wiring)
+        self.producers = self._assembly.producers
         self.observe(waiting, kv_usage or [0.0] * len(waiting), lora)
         self.rebuild()
 

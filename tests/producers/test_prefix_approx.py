@@ -173,6 +173,8 @@ def test_a_new_endpoint_in_an_old_row_holds_nothing() -> None:
     pool.table.replace([pod(0), pod(1, "10.0.9."), pod(2)])
     assert pool.match(text(2)).blocks.tolist() == [2, 0, 0, 0]
     assert pool.prefix.statistics().rows == {0: 2}
+    pool.table.replace([pod(0, "10.0.9."), pod(1, "10.0.9."), pod(2)])
+    assert pool.match(text(2)).blocks.tolist() == [0, 0, 0, 0]
 
 
 def test_nothing_is_learned_for_an_endpoint_that_has_gone_meanwhile() -> None:

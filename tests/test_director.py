@@ -1,0 +1,148 @@
+"""Whatever breaks inside, the request is routed or refused, and the books are settled."""
+
+import json
+
+import pytest
+
+from endpoint_picker.core.attributes import prefix_match
+from endpoint_picker.core.decision import Decision
+from endpoint_picker.core.endpoints import Candidates
+from endpoint_picker.core.errors import Internal, Refusal
+from endpoint_picker.core.request import Request
+from endpoint_picker.director import Arrival, Exchange
+from endpoint_picker.plugin import Plugin
+from tests.fakes.routing import Pool
+
+BODY = json.dumps({"model": "m", "prompt": "a long enough prompt " * 40}).encode()
+BEST = "10.0.0.1:8000"
+
+
+class Broken(Plugin):
+    """A producer and scheduler that always fails."""
+
+    type = "broken"
+
+    def __init__(self) -> None:
+        self.name = "broken"
+
+    def produce(self, request: Request, candidates: Candidates) -> None:
+        raise ZeroDivisionError
+
+    def learn(self, request: Request, decision: Decision) -> None:
+        raise ZeroDivisionError
+
+    def schedule(self, request: Request, candidates: Candidates) -> Decision:
+        raise ZeroDivisionError
+
+
+@pytest.fixture
+def pool() -> Pool:
+    return Pool(waiting=[0, 5])
+
+
+def route(pool: Pool, body: bytes | None = BODY, **headers: str) -> Exchange:
+    fields = {":path": "/v1/completions"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    return pool.director.route(Arrival(fields, pool.now), body)
+
+
+def test_a_broken_producer_loses_its_fact_not_the_request(
+    pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool.rebuild(producers=(Broken(), *pool.producers))
+    exchange = route(pool)
+    assert exchange.decision is not None
+    assert exchange.decision.destination == BEST
+    assert "broken" in caplog.text
+    exchange.end(complete=False)
+    assert pool.open == 0
+
+
+def test_without_any_facts_requests_are_routed(pool: Pool) -> None:
+    pool.rebuild(producers=())
+    assert route(pool).decision is not None
+    assert (pool.in_flight, pool.prefill_tokens) == (1, 0)
+
+
+def test_a_defect_is_an_internal_error_that_is_logged_and_counted(
+    pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool.rebuild(scheduler=Broken())
+    with pytest.raises(Internal, match="ZeroDivisionError"):
+        route(pool)
+    assert "could not be routed" in caplog.text
+    assert (pool.open, pool.in_flight) == (0, 0)
+    assert pool.sample("llm_d_epp_request_error_total", error_code="Internal") == 1
+
+
+def test_the_second_request_with_a_prefix_goes_where_the_first_went(pool: Pool) -> None:
+    pool.observe(waiting=[0, 0], kv_usage=[0.0, 0.0])
+    first = route(pool).decision
+    for _ in range(5):
+        again = route(pool).decision
+        assert first is not None
+        assert again is not None
+        assert again.destination == first.destination
+
+
+def test_the_ledger_charges_what_is_not_cached(pool: Pool) -> None:
+    first = route(pool)
+    charged = pool.prefill_tokens
+    assert charged == -(-len("a long enough prompt " * 40) // 4)
+    first.end(complete=True)
+    second = route(pool)
+    match = second.request.attributes.read(prefix_match())
+    assert match is not None
+    assert match.blocks[0] == match.total
+    assert pool.prefill_tokens < charged
+
+
+def test_labels_and_objective_are_read_with_the_new_name_first(pool: Pool) -> None:
+    request = route(
+        pool,
+        x_gateway_inference_objective="old",
+        x_llm_d_inference_objective="new",
+        x_gateway_inference_fairness_id="tenant",
+    ).request
+    assert (request.objective, request.fairness_id) == ("new", "tenant")
+    assert pool.sample("llm_d_epp_request_total", fairness_id="tenant", priority="0") == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "path"),
+    [
+        ({":path": "/a", "x-original-path": "/b"}, "/a"),
+        ({"x-original-path": "/b", "x-forwarded-path": "/c"}, "/b"),
+        ({"x-forwarded-path": "/c"}, "/c"),
+        ({}, "/v1/completions"),
+    ],
+)
+def test_where_the_path_is_looked_for(pool: Pool, headers: dict[str, str], path: str) -> None:
+    assert pool.director.route(Arrival(headers, pool.now), None).request.path == path
+
+
+def test_timings_and_sizes_are_told_once(pool: Pool) -> None:
+    exchange = route(pool)
+    exchange.response_headers({":status": "200", "content-type": "text/event-stream"})
+    for seconds, chunk in ((0.5, b"data: 1\n\n"), (0.25, b"data: 2\n\n")):
+        pool.now += seconds
+        exchange.response_chunk(chunk)
+    pool.now += 0.25
+    for _ in range(2):
+        exchange.end(complete=True)
+    assert pool.sample("llm_d_epp_request_ttft_seconds_sum", streaming="true") == 0.5
+    assert pool.sample("llm_d_epp_request_streaming_itl_seconds_sum") == 0.25
+    assert pool.sample("llm_d_epp_request_duration_seconds_sum") == 1.0
+    assert pool.sample("llm_d_epp_response_size_bytes_sum") == 18
+
+
+def test_a_late_body_that_cannot_be_read_is_forwarded_as_it_is(pool: Pool) -> None:
+    exchange = route(pool, None)
+    assert pool.director.learn(exchange, b"{") == b"{"
+    assert pool.director.learn(exchange, BODY) == BODY
+
+
+def test_refusals_carry_code_text_and_reason() -> None:
+    with pytest.raises(Refusal) as caught:
+        route(Pool(waiting=[]))
+    assert caught.value.body.startswith("inference error: ServiceUnavailable - ")
+    assert caught.value.reason == "rejected-no-endpoints"
