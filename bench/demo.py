@@ -13,16 +13,15 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from bench import envoys
-from bench.processes import ENVOY, ROOT, Failed, free_ports, reachable, running
+from bench.picker import Picker
+from bench.processes import ROOT, Failed, Process, page
 from bench.replay import Replay
 from bench.traffic import Session, Shape, sessions
 
@@ -30,8 +29,8 @@ FOLDER: Final = ROOT / ".demo"
 REPLICAS: Final = 4
 MODEL: Final = "demo-model"
 SEED: Final = 7
-SIMULATOR: Final = ("--block-size", "16", "--num-blocks", "7000")
-"""A KV cache of 112,000 tokens a replica: it cannot hold every chat, so it matters who goes where."""
+SIMULATOR: Final = ("--block-size", "16", "--num-blocks", "9000")
+"""A KV cache of 144,000 tokens a replica: it cannot hold every chat, so it matters who goes where."""
 
 ROWS: Final = (
     ("requests", "requests", ""),
@@ -51,53 +50,36 @@ class Stack:
     """What one phase runs on."""
 
     url: str
-    replicas: tuple[int, ...]
-    """Ports of the replicas."""
-    metrics: int | None
-    """Port of the picker's metrics page; None where there is no picker."""
+    replicas: tuple[str, ...]
+    """Addresses (`ip:port`) of the replicas."""
+    metrics: str | None
+    """The picker's metrics page; None where there is no picker."""
 
 
 @contextlib.asynccontextmanager
 async def stack(*, picker: bool) -> AsyncIterator[Stack]:
-    """Fresh replicas behind Envoy, with the picker or with round robin."""
-    async with contextlib.AsyncExitStack() as programs:
-        command = [sys.executable, "-m", "bench.simulator", "--replicas", str(REPLICAS), "--port", "0"]
+    """Fresh replicas behind Envoy, with the picker or with round robin; all ended with the phase."""
+    folder = FOLDER / ("picker" if picker else "round-robin")
+    folder.mkdir()
+    with contextlib.ExitStack() as programs:
+        command = (sys.executable, "-m", "bench.simulator", "--replicas", str(REPLICAS), "--port", "0")
         options = ("--model", MODEL, "--seed", str(SEED), *SIMULATOR)
-        fleet = await programs.enter_async_context(running("replicas", [*command, *options], FOLDER))
-        lines = await fleet.lines("listening ", REPLICAS)
-        replicas = tuple(int(line.split()[1].rpartition(":")[2]) for line in lines)
-        listener, admin, grpc, health, metrics = free_ports(5)
+        fleet = Process((*command, *options), folder / "replicas.log")
+        programs.callback(fleet.stop)
+        replicas = [line.split()[1] for line in await fleet.says("listening ", REPLICAS)]
+        config, metrics = envoys.round_robin(replicas), None
         if picker:
-            await _start_picker(programs, replicas, (grpc, health, metrics))
-        config = FOLDER / "envoy.yaml"
-        config.write_text(
-            envoys.standalone(listener=listener, admin=admin, picker=grpc)
-            if picker
-            else envoys.round_robin(listener=listener, admin=admin, replicas=replicas)
-        )
-        envoy: list[str | Path] = [
-            ENVOY,
-            "-c",
-            config,
-            "--use-dynamic-base-id",
-            "--concurrency",
-            "1",
-            "-l",
-            "warning",
-        ]
-        await reachable(await programs.enter_async_context(running("envoy", envoy, FOLDER)), listener)
-        yield Stack(f"http://127.0.0.1:{listener}", replicas, metrics if picker else None)
-
-
-async def _start_picker(
-    programs: contextlib.AsyncExitStack, replicas: Sequence[int], ports: tuple[int, int, int]
-) -> None:
-    grpc, health, metrics = ports
-    command = [sys.executable, "-m", "endpoint_picker", "--secure-serving=false", "--drain-timeout", "0"]
-    places = ",".join(f"127.0.0.1:{port}" for port in replicas)
-    command += ["--endpoints", places, "--seed", str(SEED), "--grpc-port", str(grpc)]
-    command += ["--grpc-health-port", str(health), "--metrics-port", str(metrics)]
-    await reachable(await programs.enter_async_context(running("picker", command, FOLDER)), metrics)
+            chooser = Picker(
+                FOLDER, replicas, "--secure-serving=false", "--drain-timeout=0", f"--seed={SEED}"
+            )
+            programs.callback(chooser.stop)
+            await chooser.start()
+            config = envoys.relocated(envoys.load("standalone"), chooser.grpc_port, replicas)
+            metrics = f"http://127.0.0.1:{chooser.metrics_port}/metrics"
+        envoy = envoys.Envoy(folder, config)
+        programs.callback(envoy.process.stop)
+        await envoy.start()
+        yield Stack(f"http://127.0.0.1:{envoy.port}", tuple(replicas), metrics)
 
 
 async def phase(
@@ -111,16 +93,14 @@ async def phase(
         outcome = await replay.run(chats)
     for complaint, times in outcome.complaints.items():
         console.print(f"  {times} times {complaint}", style="red")
-    return outcome.summary() | {"requests_per_replica": [await _served(port) for port in ground.replicas]}
+    return outcome.summary() | {"requests_per_replica": [await _served(each) for each in ground.replicas]}
 
 
-async def _served(port: int) -> int:
+async def _served(replica: str) -> int:
     """Requests that a replica has finished, by its own count."""
-    async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{port}/metrics") as page:
-        lines = (await page.text()).splitlines()
-    return int(
-        sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("vllm:request_success_total"))
-    )
+    lines = (await page(f"http://{replica}/metrics")).splitlines()
+    counts = [line.rpartition(" ")[2] for line in lines if line.startswith("vllm:request_success_total")]
+    return round(sum(map(float, counts)))
 
 
 def table(summary: dict[str, dict[str, Any]]) -> Table:
@@ -166,7 +146,7 @@ async def _until_interrupted(console: Console, ground: Stack) -> None:
     body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 16})
     console.print("\nEverything is up. Try:\n", style="bold")
     command = f"curl -i {ground.url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"
-    print(f"  {command}\n  curl http://127.0.0.1:{ground.metrics}/metrics\n\nCtrl-C stops it.", flush=True)
+    print(f"  {command}\n  curl {ground.metrics}\n\nCtrl-C stops it.", flush=True)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):

@@ -1,108 +1,96 @@
-"""Starts and stops the programs of a measurement: children that never outlive it."""
+"""Programs of their own, started and ended by a measurement or a test; none outlives it."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+import subprocess
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+import aiohttp
+
 ROOT: Final = Path(__file__).resolve().parents[1]
-ENVOY: Final = ROOT / ".venv-tools" / "bin" / "envoy"
+START_SECONDS: Final = 30.0
+"""Far more than a start takes: a busy machine must not look like a failure."""
 STOP_SECONDS: Final = 10.0
-LOG_TAIL: Final = 2_000
-"""Characters of a program's output that are shown when it fails."""
+LAST_LINES: Final = 40
 
 
 class Failed(RuntimeError):
-    """A program did not start, or ended early; the message holds the end of its output."""
+    """A program did not start, or ended early; the message shows the end of its output."""
 
 
 class Process:
-    """One running program; its output goes to a file."""
+    """A child in a group of its own, which a Ctrl-C does not reach; its output goes to a file."""
 
-    def __init__(self, name: str, child: asyncio.subprocess.Process, log: Path) -> None:
-        self.name = name
-        self.child = child
+    def __init__(self, command: Sequence[str], log: Path) -> None:
         self.log = log
+        self._name = " ".join(command)
+        with log.open("ab") as output:
+            self._child = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True
+            )
 
-    @property
-    def pid(self) -> int:
-        return self.child.pid
+    def output(self) -> str:
+        """The last lines that it wrote."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LAST_LINES:])
 
-    def tail(self) -> str:
-        """The end of what it printed."""
-        return self.log.read_text(errors="replace")[-LOG_TAIL:]
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the whole group, if it still runs."""
+        if self._child.poll() is None:
+            os.killpg(self._child.pid, number)
 
-    def check(self) -> None:
-        """Raises Failed when it has ended."""
-        if self.child.returncode is not None:
-            raise Failed(f"{self.name} ended with code {self.child.returncode}:\n{self.tail()}")
-
-    async def lines(self, start: str, count: int, seconds: float = 30.0) -> list[str]:
-        """The first lines of its output that start so. Raises Failed when they do not come in time."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while True:
-                    found = [line for line in self.log.read_text().splitlines() if line.startswith(start)]
-                    if len(found) >= count:
-                        return found[:count]
-                    self.check()
-                    await asyncio.sleep(0.05)
-        raise Failed(f"{self.name} did not say {start!r} within {seconds:.0f} s:\n{self.tail()}")
-
-    async def stop(self) -> int:
-        """Ask it to end, then make it; answers its exit code."""
-        if self.child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.child.terminate()
-            try:
-                await asyncio.wait_for(self.child.wait(), STOP_SECONDS)
-            except TimeoutError:
-                self.kill()
-        return await self.child.wait()
+    def stop(self) -> None:
+        """Ask it to end; one that does not in time is killed."""
+        self.signal(signal.SIGTERM)
+        try:
+            self._child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     def kill(self) -> None:
-        """End it and its children at once."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.child.pid, signal.SIGKILL)
+        """End it at once."""
+        self.signal(signal.SIGKILL)
+        self._child.wait(STOP_SECONDS)
+
+    async def wait(self) -> int:
+        """The exit code, once it has ended by itself."""
+        return await asyncio.to_thread(self._child.wait, STOP_SECONDS)
+
+    async def until(self, ready: Callable[[], Awaitable[bool]]) -> None:
+        """Wait until `ready` answers true. Raises Failed when the program ends first, or takes too long."""
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not await ready():
+                    if self._child.poll() is not None:
+                        raise Failed(f"{self._name} ended:\n{self.output()}")
+                    await asyncio.sleep(0.02)
+        except TimeoutError as error:
+            raise Failed(f"{self._name} is not ready after {START_SECONDS:g} s:\n{self.output()}") from error
+
+    async def says(self, start: str, count: int) -> list[str]:
+        """The first lines of its output that start so. Raises Failed when they do not come."""
+
+        def found() -> list[str]:
+            return [line for line in self.log.read_text().splitlines() if line.startswith(start)][:count]
+
+        async def enough() -> bool:
+            return len(found()) == count
+
+        await self.until(enough)
+        return found()
 
 
-@contextlib.asynccontextmanager
-async def running(name: str, command: Sequence[str | Path], folder: Path) -> AsyncIterator[Process]:
-    """A program in a process group of its own, so that a Ctrl-C reaches only us, who then stop it."""
-    log = folder / f"{name}.log"
-    with log.open("wb") as output:
-        child = await asyncio.create_subprocess_exec(
-            *map(str, command), stdout=output, stderr=output, cwd=ROOT, start_new_session=True
-        )
-    process = Process(name, child, log)
-    try:
-        yield process
-    finally:
-        await process.stop()
+def free_port() -> int:
+    """A port on loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
-async def reachable(process: Process, port: int, seconds: float = 30.0) -> None:
-    """Until it listens. Raises Failed when it ends first, or takes too long."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while True:
-                process.check()
-                with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                    writer.close()
-                    return
-                await asyncio.sleep(0.05)
-    raise Failed(f"{process.name} does not listen on port {port}:\n{process.tail()}")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nobody uses now; held until all are found, so that they differ."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+async def page(url: str) -> str:
+    """What an HTTP address answers."""
+    async with aiohttp.ClientSession() as client, client.get(url) as response:
+        return await response.text()

@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2
 
+from bench.picker import Picker
+from bench.processes import Failed
 from tests.fakes.gateway import Gateway, gateway
-from tests.fakes.processes import Picker
 
 PROMPT = json.dumps({"model": "m", "prompt": "hello"}).encode()
 NOBODY = "127.0.0.1:1"
@@ -118,7 +119,7 @@ async def test_a_port_that_is_taken_is_named(picker: Picker) -> None:
     with socket.socket() as taken:
         taken.bind(("", picker.grpc_port))
         taken.listen()
-        with pytest.raises(AssertionError, match=str(picker.grpc_port)):
+        with pytest.raises(Failed, match=str(picker.grpc_port)):
             await picker.start()
     assert await exit_code(picker) == 1
 

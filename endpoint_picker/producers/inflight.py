@@ -89,7 +89,8 @@ def _uncached(match: PrefixMatch | None, tokens: int, capacity: int) -> Rows:
     """Prompt tokens that each endpoint would have to compute, shape (capacity,).
 
     max(0, (total - match) · block size) + max(0, tokens - total · block size): blocks that are not held,
-    and what lies beyond the blocks that were looked at.
+    and what lies beyond the blocks that were looked at; but no more than the prompt has, since its last
+    block is seldom full.
     """
     if match is None:
         return np.full(capacity, tokens, np.int64)
@@ -98,4 +99,4 @@ def _uncached(match: PrefixMatch | None, tokens: int, capacity: int) -> Rows:
     # The table may have grown since the match was made: its new rows hold nothing.
     known = min(capacity, len(match.blocks))
     uncached[:known] = np.maximum(match.total - match.blocks[:known], 0) * match.block_size + beyond
-    return uncached
+    return np.minimum(uncached, tokens)

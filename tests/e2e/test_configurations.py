@@ -8,7 +8,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests.fakes.processes import ENVOY, ROOT, Config, cluster, connection_manager, ext_proc, free_port, load
+from bench.envoys import BINARY, Config, cluster, connection_manager, ext_proc, load
+from bench.processes import ROOT, free_port
 from tests.fakes.replica import Pace
 from tests.fakes.stack import COMPLETIONS, stack
 
@@ -24,7 +25,7 @@ def snippet(marker: str) -> Any:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_envoy_takes_the_file_as_it_is(name: str) -> None:
-    command = (str(ENVOY), "--mode", "validate", "-l", "error", "-c", f"envoy/{name}.yaml")
+    command = (str(BINARY), "--mode", "validate", "-l", "error", "-c", f"envoy/{name}.yaml")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -9,7 +9,7 @@ from typing import Final
 import aiohttp
 import pytest
 
-from tests.fakes.processes import Config, cluster, connection_manager
+from bench.envoys import Config, cluster, connection_manager
 from tests.fakes.replica import Pace, Replica
 from tests.fakes.stack import COMPLETIONS, Stack, stack
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.fakes.processes import Config, connection_manager, ext_proc
+from bench.envoys import Config, connection_manager, ext_proc
 from tests.fakes.replica import Pace, Replica
 from tests.fakes.stack import COMPLETIONS, Stack, stack
 

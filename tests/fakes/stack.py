@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import aiohttp
 
-from tests.fakes.processes import Config, Envoy, Picker, load, relocated, running
+from bench.envoys import Config, Envoy, load, relocated
+from bench.picker import Picker
 from tests.fakes.replica import Replica, replicas
 
 COMPLETIONS: Final = "/v1/completions"
@@ -140,3 +141,15 @@ async def _whole(response: aiohttp.ClientResponse) -> Answer:
     body = await response.read()
     headers = tuple((key.decode().lower(), value.decode()) for key, value in response.raw_headers)
     return Answer(response.status, headers, body)
+
+
+@asynccontextmanager
+async def running(picker: Picker, folder: Path, config: Config) -> AsyncIterator[Envoy]:
+    """Both, ready; killed at the end, whatever happened."""
+    envoy = Envoy(folder, config)
+    try:
+        await asyncio.gather(picker.start(), envoy.start())
+        yield envoy
+    finally:
+        picker.kill()
+        envoy.process.kill()
