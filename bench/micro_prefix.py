@@ -85,9 +85,10 @@ def producers(table: Table, *, endpoints: int, size: int) -> None:
     fleet = EndpointTable()
     fleet.replace(Endpoint(f"pod-{i}", f"10.0.{i // 250}.{i % 250}", 8000) for i in range(endpoints))
     wiring = Wiring(fleet, Metrics())
+    prefix = ApproximatePrefix("approx-prefix-cache-producer", PrefixParameters(), wiring)
     plugins = (
         TokenEstimate("token-producer", TokenParameters(), wiring),
-        ApproximatePrefix("approx-prefix-cache-producer", PrefixParameters(), wiring),
+        prefix,
         InFlight("inflight-load-producer", InFlightParameters(), wiring),
     )
 
@@ -97,8 +98,7 @@ def producers(table: Table, *, endpoints: int, size: int) -> None:
         for plugin in plugins:
             plugin.produce(request, candidates)
         picked = ProfileResult("default", (row,), (fleet[row],), candidates.rows, np.zeros(endpoints))
-        for plugin in plugins:
-            plugin.learn(request, Decision(picked, {"default": picked}))
+        prefix.learn(request, Decision(picked, {"default": picked}))
 
     label = f"producers, {size // 1000} KB, {endpoints} endpoints:"
     fresh = [RNG.bytes(size) for _ in range(300)]

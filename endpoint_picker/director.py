@@ -9,7 +9,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -28,10 +28,12 @@ from endpoint_picker.core.request import Payload, Request, Usage
 from endpoint_picker.observability import logs
 from endpoint_picker.observability.metrics import Finished, Metrics, RequestLabels
 from endpoint_picker.parsing.paths import Registry
-from endpoint_picker.plugin import Parser, Producer, UsageReader
+from endpoint_picker.plugin import Learner, Parser, Producer, UsageReader
 from endpoint_picker.scheduling.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
+
+P = TypeVar("P", Producer, Learner)
 
 SERVER_FAILURES: Final = frozenset({500, 502, 503, 504})
 """Answers that say that the replica, not the request, is in trouble."""
@@ -74,6 +76,7 @@ class Director:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._learners: list[Learner] = [each for each in parts.producers if isinstance(each, Learner)]
         self._complaints = logs.Sparse(log)
 
     def now(self) -> float:
@@ -132,6 +135,13 @@ class Director:
             self._learn(request, decision)
         return _forwarded(request, parser, body)
 
+    def served(self, exchange: "Exchange", host_port: str) -> None:
+        """The data plane says which endpoint serves the request: perhaps not the first choice."""
+        row = exchange.move(host_port)
+        if row is not None:
+            for learner in self._learners:
+                self._guarded(learner, "PreRequest", lambda each: each.learn_at(exchange.request, row))
+
     def _route(self, request: Request, arrival: Arrival, body: bytes | None) -> "Exchange":
         parser = None
         if body is not None:
@@ -175,13 +185,13 @@ class Director:
 
     def _produce(self, request: Request, candidates: Candidates) -> None:
         for producer in self._parts.producers:
-            self._guarded(producer, "DataProducer", lambda p: p.produce(request, candidates))
+            self._guarded(producer, "DataProducer", lambda each: each.produce(request, candidates))
 
     def _learn(self, request: Request, decision: Decision) -> None:
-        for producer in self._parts.producers:
-            self._guarded(producer, "PreRequest", lambda p: p.learn(request, decision))
+        for learner in self._learners:
+            self._guarded(learner, "PreRequest", lambda each: each.learn(request, decision))
 
-    def _guarded(self, producer: Producer, point: str, call: Callable[[Producer], None]) -> None:
+    def _guarded(self, producer: P, point: str, call: Callable[[P], None]) -> None:
         """A producer that fails leaves its fact out; the request goes on."""
         started = self.now()
         name = getattr(producer, "name", type(producer).__name__)
@@ -267,13 +277,15 @@ class Exchange:
         scored = zip(self.decision.primary.scored_rows, self.decision.primary.totals, strict=True)
         return {self._parts.table[int(row)].host_port: float(total) for row, total in scored}
 
-    def served_by(self, host_port: str) -> None:
-        """Another endpoint than the first choice may have served the request: the books follow it."""
+    def move(self, host_port: str) -> int | None:
+        """Let the books follow the request to the endpoint that serves it; its row, where it is another."""
         rows = self._parts.table.rows_at(host_port)
-        if rows and self._reservation is not None and self._reservation.row not in rows:
-            self._book_in_flight(-1)
-            self._reservation.move(rows[0])
-            self._book_in_flight(1)
+        if not rows or self._reservation is None or self._reservation.row in rows:
+            return None
+        self._book_in_flight(-1)
+        self._reservation.move(rows[0])
+        self._book_in_flight(1)
+        return rows[0]
 
     def end(self, *, complete: bool) -> None:
         """The exchange is over: with the whole response, or broken off. A second call does nothing."""

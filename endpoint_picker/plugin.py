@@ -6,7 +6,7 @@
       Filter           which candidates stay
       Scorer           how good each of them is
       Picker           which rows win, in which order
-    Producer.learn   after the pick: remember what was sent where
+    Learner          after the pick: a producer that remembers what was sent where
 
 A plugin is a class with a `type` (the name in configuration files), a `schema` of parameters (or None
 when it takes none) and the method of its extension point; one class may serve several. Nothing here waits.
@@ -119,8 +119,16 @@ class Producer(Protocol):
     def produce(self, request: Request, candidates: Candidates) -> None:
         """Write facts to `request.attributes`; arrays are indexed by table row."""
 
+
+@runtime_checkable
+class Learner(Protocol):
+    """A producer that remembers what later requests profit from."""
+
     def learn(self, request: Request, decision: Decision) -> None:
-        """The request goes where the decision says: remember what later requests profit from."""
+        """The request goes where the decision says."""
+
+    def learn_at(self, request: Request, row: int) -> None:
+        """Another endpoint than the first choice served the request in the end."""
 
 
 @runtime_checkable

@@ -31,6 +31,9 @@ class Broken(Plugin):
     def learn(self, request: Request, decision: Decision) -> None:
         raise ZeroDivisionError
 
+    def learn_at(self, request: Request, row: int) -> None:
+        raise ZeroDivisionError
+
     def schedule(self, request: Request, candidates: Candidates) -> Decision:
         raise ZeroDivisionError
 
@@ -82,6 +85,21 @@ def test_the_second_request_with_a_prefix_goes_where_the_first_went(pool: Pool) 
         assert first is not None
         assert again is not None
         assert again.destination == first.destination
+
+
+def test_the_endpoint_that_served_in_the_end_holds_the_prompt(pool: Pool) -> None:
+    assert pool.cached_blocks(BODY, 1) == 0
+    exchange = route(pool)
+    pool.director.served(exchange, "10.0.0.2:8000")
+    assert pool.in_flight_at(1) == 1
+    assert pool.cached_blocks(BODY, 1) > 0
+
+
+def test_a_served_endpoint_that_nobody_knows_changes_nothing(pool: Pool) -> None:
+    exchange = route(pool)
+    for place in ("9.9.9.9:1", "", BEST):
+        pool.director.served(exchange, place)
+    assert pool.in_flight_at(0) == 1
 
 
 def test_the_ledger_charges_what_is_not_cached(pool: Pool) -> None:

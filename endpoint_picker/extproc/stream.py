@@ -98,7 +98,7 @@ class Stream:
         if message.subset is not None:
             self._subset = message.subset
         if message.served is not None and self._exchange is not None:
-            self._exchange.served_by(message.served)
+            self._director.served(self._exchange, message.served)
 
     def _request_half(self, message: Incoming) -> requests.Half:
         first = isinstance(message.event, Headers)

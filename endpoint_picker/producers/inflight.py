@@ -13,7 +13,6 @@ import numpy as np
 
 from endpoint_picker.core import attributes
 from endpoint_picker.core.attributes import InFlightLoad, Key, PrefixMatch, UncachedTokens
-from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import Candidates, EndpointTable, Rows
 from endpoint_picker.core.request import Request
 from endpoint_picker.plugin import Parameters, Plugin
@@ -60,9 +59,6 @@ class InFlight(Plugin):
         )
         facts.write(attributes.in_flight_load(self.name), self._load(table))
         facts.write(attributes.uncached_tokens(self.name), cost)
-
-    def learn(self, request: Request, decision: Decision) -> None:
-        """Nothing: the director books the request."""
 
     @property
     def _match_key(self) -> Key[PrefixMatch]:

@@ -12,7 +12,6 @@ import numpy as np
 
 from endpoint_picker.core import attributes
 from endpoint_picker.core.attributes import Key, TokenizedPrompt, Tokens
-from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import Candidates
 from endpoint_picker.core.request import Prompt, Request
 from endpoint_picker.plugin import Parameters, Plugin
@@ -117,9 +116,6 @@ class TokenEstimate(Plugin):
         prompts = tuple(map(tokens_of, request.payload.prompts))
         total = sum(map(len, prompts))
         request.attributes.write(attributes.tokenized_prompt(self.name), TokenizedPrompt(prompts, total))
-
-    def learn(self, request: Request, decision: Decision) -> None:
-        """Nothing to remember."""
 
 
 def tokens_of(prompt: Prompt) -> Tokens:
