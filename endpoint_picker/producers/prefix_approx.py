@@ -5,6 +5,7 @@ routing has to offer. The engines are not asked; an LRU for each endpoint, as la
 cache, stands in for them.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,8 +21,12 @@ from endpoint_picker.kvindex.approximate import ApproximateIndex, Statistics
 from endpoint_picker.kvindex.hashing import Hashes, block_hashes, prompt_seed
 from endpoint_picker.plugin import Parameters, Plugin, Wiring
 
+log = logging.getLogger(__name__)
+
 SMALLEST_BLOCK: Final = 64
 """Tokens; smaller blocks cost more than their finer matches are worth."""
+LARGEST_BLOCK: Final = 1 << 16
+"""Tokens; a larger block is a mistake, or a lie, and would cost memory of its size."""
 LARGEST_LRU: Final = 1 << 20
 """Blocks: bounds memory whatever an endpoint's metrics say."""
 DEFAULT_BLOCK: Final = 16
@@ -50,12 +55,20 @@ class PrefixParameters(Parameters, frozen=True):
             if value < least:
                 hint = " where autoTune is false" if least else ""
                 raise ValueError(f"{key} is {value}: it must be at least {least}{hint}")
+        if self.configured_block > LARGEST_BLOCK:
+            key = "blockSize" if self.block_size_tokens == DEFAULT_BLOCK else "blockSizeTokens"
+            raise ValueError(f"{key} is {self.configured_block}: it must be at most {LARGEST_BLOCK}")
 
     @property
     def configured_block(self) -> int:
         """Tokens a block, before the engines have told theirs."""
+        return max(self.written_block, SMALLEST_BLOCK)
+
+    @property
+    def written_block(self) -> int:
+        """The same, without a lower bound."""
         old = self.block_size if self.block_size_tokens == DEFAULT_BLOCK else 0
-        return max(old or self.block_size_tokens, SMALLEST_BLOCK)
+        return old or self.block_size_tokens
 
     def blocks_to_match(self, block_size: int) -> int | None:
         """Blocks of a prompt that are looked at; None: all."""
@@ -82,6 +95,9 @@ class ApproximatePrefix(Plugin):
         super().__init__(name, parameters, wiring)
         self.block_size = parameters.configured_block
         """Tokens a block, in force."""
+        if not parameters.auto_tune and parameters.written_block < SMALLEST_BLOCK:
+            written = parameters.written_block
+            log.warning("%s: blocks of %d tokens are too small, %d are used", name, written, SMALLEST_BLOCK)
         self._prefixes: Key[Prefixes] = Key("PrefixHashes", name)
         self._generations: Rows = wiring.table.generation.copy()
         self._version = wiring.table.version
@@ -171,12 +187,18 @@ class ApproximatePrefix(Plugin):
     def _tune(self) -> None:
         """Use the block size that the engines tell; another one means other hashes, so all starts afresh."""
         table = self.wiring.table
-        if not self.parameters.auto_tune or not len(table.live):
+        if not self.parameters.auto_tune:
             return
-        # The largest of the whole pool: what one request's candidates tell would change to and fro.
-        told = int(table.block_size[table.live].max())
-        if told > 0 and max(told, SMALLEST_BLOCK) != self.block_size:
-            self.block_size = max(told, SMALLEST_BLOCK)
+        # Of the whole pool: what one request's candidates tell would change to and fro.
+        told = table.block_size[table.live]
+        told = np.maximum(told[(told > 0) & (told <= LARGEST_BLOCK)], SMALLEST_BLOCK)
+        if (told == self.block_size).all():
+            return
+        # What most of them tell, so that one that is wrong empties nobody's index.
+        sizes, counts = np.unique(told, return_counts=True)
+        common = sizes[counts == counts.max()]
+        if self.block_size not in common:
+            self.block_size = int(common[-1])
             self._index = self._fresh_index()
 
     def _fresh_index(self) -> ApproximateIndex:

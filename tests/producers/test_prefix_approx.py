@@ -237,6 +237,33 @@ def test_the_engines_block_size_is_used_from_64_up() -> None:
     assert pool.match(text(4)).blocks[0] == 2
 
 
+@pytest.mark.parametrize("size", [128, 1_000_000, 10**12])
+def test_one_replica_with_another_block_size_empties_nobodys_index(size: int) -> None:
+    pool = Pool()
+    for row in range(3):
+        observe(pool, row, block_size=16, num_blocks=100)
+    pool.serve(0, text(4))
+    observe(pool, 1, block_size=size, num_blocks=100)
+    match = pool.match(text(4))
+    assert (match.blocks[0], match.block_size) == (4, 64)
+
+
+def test_a_block_size_that_half_of_the_pool_tells_stays() -> None:
+    pool = Pool(count=2)
+    for row in range(2):
+        observe(pool, row, block_size=128, num_blocks=100)
+    pool.serve(0, text(4))
+    for size in (64, 256):
+        observe(pool, 1, block_size=size, num_blocks=100)
+        assert pool.match(text(4)).blocks[0] == 2
+
+
+def test_a_block_size_that_cannot_be_true_is_not_used_though_all_tell_it() -> None:
+    pool = Pool(count=1)
+    observe(pool, 0, block_size=10**12, num_blocks=100)
+    assert pool.match(text(4)).block_size == 64
+
+
 def test_what_was_hashed_for_another_block_size_is_not_learned() -> None:
     pool = Pool()
     request, decision = pool.produce(text(4)), pool.decide(0)
@@ -314,3 +341,17 @@ def test_values_without_a_meaning_are_refused_by_name(parameters: dict[str, Any]
     key = next(iter(parameters))
     with pytest.raises(msgspec.ValidationError, match=f"{key} is .*: it must be at least"):
         msgspec.convert(parameters, PrefixParameters)
+
+
+@pytest.mark.parametrize("key", ["blockSizeTokens", "blockSize"])
+def test_a_block_that_would_fill_the_memory_is_refused(key: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=f"{key} is 65537: it must be at most 65536"):
+        msgspec.convert({key: 65537}, PrefixParameters)
+
+
+def test_a_block_size_that_is_raised_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    Pool(autoTune=False, blockSizeTokens=5)
+    assert "mine: blocks of 5 tokens are too small, 64 are used" in caplog.text
+    caplog.clear()
+    Pool(autoTune=False, blockSizeTokens=64)
+    assert not caplog.text
