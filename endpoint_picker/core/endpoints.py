@@ -5,7 +5,6 @@ under a new generation, so that whoever remembers a row can tell that it now mea
 All of it lives on one thread (the event loop); nothing here locks or waits.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -278,16 +277,22 @@ class Candidates:
         """The scraped values; where a reading is missing or stale, an assumption in its place.
 
         A replica that nobody can see is neither idle nor saturated: it counts as the average of those
-        that are seen, and as no better than what our own ledger knows of it. With no telemetry at all
-        the ledger alone decides.
+        that are seen, and as no better than what our own ledger knows of it. Only where that ledger has
+        less there than with those that are seen it counts as the best of them, for an average is never
+        picked, and it would be left out for ever while the others queue. With no telemetry at all the
+        ledger alone decides.
         """
         values = column[self.rows]
         unknown = ~self._fresh() | np.isnan(values)
         if not unknown.any():
             return values
-        known = values[~unknown]
-        average = float(known.sum()) / len(known) if len(known) else -math.inf
-        values[unknown] = np.maximum(average, at_least(self.rows[unknown]))
+        rows, known = self.rows[unknown], values[~unknown]
+        if not len(known):
+            values[unknown] = at_least(rows)
+            return values
+        in_flight = self.table.in_flight
+        spared = in_flight[rows] + 1 < in_flight[self.rows[~unknown]].mean()
+        values[unknown] = np.where(spared, known.min(), np.maximum(known.mean(), at_least(rows)))
         return values
 
     def _fresh(self) -> Mask:

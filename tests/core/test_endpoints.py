@@ -108,6 +108,21 @@ def test_a_replica_never_read_is_not_worse_than_the_average() -> None:
     assert table.candidates(10.0).waiting().tolist() == [10.0, 30.0, 20.0]
 
 
+def test_a_replica_never_read_gets_its_share_of_what_others_are_loaded_with() -> None:
+    table = table_of(3)
+    for row, waiting in enumerate((10.0, 30.0)):
+        table.observe(row, Gauges(waiting=waiting, running=5.0, kv_usage=0.2 + 0.6 * row), 10.0)
+        table.in_flight[row] = 10 + row
+    table.in_flight[2] = 9
+    candidates = table.candidates(10.0)
+    assert candidates.waiting()[2] == 10.0
+    assert candidates.kv_usage()[2] == 0.2
+    table.in_flight[2] = 10
+    assert candidates.waiting()[2] == 20.0
+    assert candidates.running()[2] == 11.0
+    assert candidates.kv_usage()[2] == 0.5
+
+
 @pytest.mark.parametrize("now", [12.0, 1000.0])
 def test_without_telemetry_the_ledger_decides(now: float) -> None:
     table = table_of(2)
