@@ -31,6 +31,8 @@ MODEL: Final = "demo-model"
 SEED: Final = 7
 SIMULATOR: Final = ("--block-size", "16", "--num-blocks", "9000")
 """A KV cache of 144,000 tokens a replica: it cannot hold every chat, so it matters who goes where."""
+ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+"""Beside Ctrl-C: the programs are in groups of their own, so nobody else would end them."""
 
 ROWS: Final = (
     ("requests", "requests", ""),
@@ -125,6 +127,7 @@ def _shown(value: Any, unit: str) -> str:
 
 async def demo(*, serve: bool) -> int:
     """Both phases, the table, the summary; answers the exit code."""
+    _end_on_signals()
     console = Console()
     shape = Shape()
     chats = list(sessions(shape, SEED))
@@ -142,6 +145,13 @@ async def demo(*, serve: bool) -> int:
     return 1 if summary["picker"]["errors"] else 0
 
 
+def _end_on_signals() -> None:
+    running = asyncio.current_task()
+    assert running is not None
+    for each in ENDING:
+        asyncio.get_running_loop().add_signal_handler(each, running.cancel)
+
+
 async def _until_interrupted(console: Console, ground: Stack) -> None:
     body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 16})
     console.print("\nEverything is up. Try:\n", style="bold")
@@ -149,7 +159,7 @@ async def _until_interrupted(console: Console, ground: Stack) -> None:
     print(f"  {command}\n  curl {ground.metrics}\n\nCtrl-C stops it.", flush=True)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in (signal.SIGINT, *ENDING):
         loop.add_signal_handler(each, stop.set)
     await stop.wait()
     console.print("stopping")
@@ -164,7 +174,7 @@ def main() -> int:
     except Failed as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
 
 

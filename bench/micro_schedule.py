@@ -92,7 +92,7 @@ def best_of(call: Callable[[], object], seconds: float) -> float:
     best = float("inf")
     for _ in range(5):
         calls, started = 0, time.process_time()
-        while (spent := time.process_time() - started) < seconds:
+        while (spent := time.process_time() - started) < seconds or not calls:
             for _ in range(100):
                 call()
             calls += 100

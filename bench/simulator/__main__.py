@@ -6,11 +6,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Final
 
 import uvloop
 
 from bench.simulator.config import EngineConfig, ReplicaConfig
 from bench.simulator.running import running
+
+HIGHEST_PORT: Final = 65535
 
 _ENGINE = EngineConfig()
 _REPLICA = ReplicaConfig()
@@ -88,6 +91,10 @@ def _timing_flags(group: argparse._ArgumentGroup) -> None:
 
 def configs(args: argparse.Namespace) -> list[ReplicaConfig]:
     """One configuration for each replica; ValueError says which flag makes no sense."""
+    if args.replicas < 1:
+        raise ValueError(f"replicas is {args.replicas}; it must be 1 or more")
+    if args.port and not 1 <= args.port <= HIGHEST_PORT + 1 - args.replicas:
+        raise ValueError(f"port is {args.port}; a port of each replica must be from 1 to {HIGHEST_PORT}")
     named = {field.name for field in fields(EngineConfig)} - {"max_loras"}
     lora = bool(args.lora) or args.enable_lora
     engine = EngineConfig(

@@ -1,11 +1,12 @@
 """What one simulated replica is: the engine's sizes and speed, and what its server pretends to serve."""
 
+import math
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """Sizes and speed; the defaults stand for Qwen3-32B on two H100 (docs: design, section 9)."""
+    """Sizes and speed; the defaults stand for Qwen3-32B on two H100."""
 
     block_size: int = 16
     num_blocks: int = 17_500
@@ -34,6 +35,9 @@ class EngineConfig:
                 f"max_num_batched_tokens ({self.max_num_batched_tokens}) is less than max_num_seqs "
                 f"({self.max_num_seqs}); each running sequence needs a token in each step"
             )
+        for name in ("fixed_s", "prefill_token_s", "decode_sequence_s", "cached_token_s"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more seconds")
         if not 0.0 <= self.jitter < 1.0:
             raise ValueError(f"jitter is {self.jitter}; it must be at least 0 and less than 1")
 
@@ -62,7 +66,7 @@ class ReplicaConfig:
                 f"max_model_len is {self.max_model_len}; it must be from 2 to the {capacity} tokens "
                 "that the cache holds (num_blocks * block_size)"
             )
-        if self.speed <= 0:
+        if not 0.0 < self.speed < math.inf:
             raise ValueError(f"speed is {self.speed}; it must be more than 0")
         if self.mean_output_tokens < 1:
             raise ValueError(f"mean_output_tokens is {self.mean_output_tokens}; it must be 1 or more")

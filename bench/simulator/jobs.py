@@ -66,11 +66,6 @@ class Job:
         """Tokens that all answers will have at their end."""
         return sum(len(choice.output) for choice in self.choices)
 
-    @property
-    def ready_tokens(self) -> int:
-        """Tokens of all answers so far."""
-        return sum(choice.ticket.ready for choice in self.choices)
-
 
 def prompts_of(prompt: Prompt) -> list[Tokens]:
     """The prompts in a body: a string, several, token ids, or several lists of those."""

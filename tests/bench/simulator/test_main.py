@@ -58,8 +58,23 @@ def test_help_explains_every_flag() -> None:
     assert all(action.help for action in parser()._actions)
 
 
-def test_a_senseless_flag_ends_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("--num-blocks 1", "max_model_len is 40960"),
+        ("--replicas 0", "replicas is 0"),
+        ("--port 65535 --replicas 2", "port is 65535"),
+        ("--port -1", "port is -1"),
+        ("--speed nan", "speed is nan"),
+        ("--speed inf", "speed is inf"),
+        ("--fixed-s -1", "fixed_s is -1.0"),
+        ("--cached-token-s nan", "cached_token_s is nan"),
+    ],
+)
+def test_a_senseless_flag_ends_with_its_reason(
+    line: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["--num-blocks", "1"])
+        main(line.split())
     assert ended.value.code == 2
-    assert "max_model_len is 40960" in capsys.readouterr().err
+    assert reason in capsys.readouterr().err
