@@ -2,7 +2,7 @@
 
 A task that nobody refers to may vanish, one that fails may do so in silence, and one that is not waited for
 outlives the shutdown. So tasks start here and nowhere else: named, referenced, guarded. Beside them stand
-the two loops that background work is made of, and the waiting times after failures.
+the loop that background work is made of, and the waiting times after failures.
 """
 
 import asyncio
@@ -89,27 +89,6 @@ async def repeat(
                 log.exception("%s failed; it is tried again", name)
             failing, pause = True, after_failure
         await sleep(pause)
-
-
-async def periodically(
-    name: str,
-    step: Callable[[], Awaitable[None]],
-    *,
-    seconds: float,
-    rng: random.Random,
-    jitter: float = 0.1,
-    sleep: Sleep = asyncio.sleep,
-) -> None:
-    """Call `step` for ever, `seconds` (more or less `jitter` of them) after its last call ended.
-
-    The jitter keeps replicas of the picker from falling into step. Failures are treated as in `repeat`.
-    """
-
-    async def paced() -> float:
-        await step()
-        return seconds * (1.0 + rng.uniform(-jitter, jitter))
-
-    await repeat(name, paced, after_failure=seconds, sleep=sleep)
 
 
 class Backoff:

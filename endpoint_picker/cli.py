@@ -69,9 +69,12 @@ def size(text: str) -> int:
 
 def _written(read: Callable[[str], N], text: str, what: str) -> N:
     try:
-        return read(text)
+        value = read(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from error
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is negative; write {what}")
+    return value
 
 
 # === the flags ===

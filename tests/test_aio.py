@@ -143,20 +143,6 @@ async def test_repeat_goes_on_after_failures_and_logs_each_spell_once(
     assert "the poll" in caplog.text
 
 
-async def test_periodically_jitters_around_its_period() -> None:
-    calls: list[int] = []
-
-    async def step() -> None:
-        calls.append(1)
-
-    sleeps = Sleeps(50)
-    with pytest.raises(Stop):
-        await aio.periodically("tick", step, seconds=10.0, rng=random.Random(1), jitter=0.2, sleep=sleeps)
-    assert len(calls) == 50
-    assert all(8.0 <= pause <= 12.0 for pause in sleeps.pauses)
-    assert len(set(sleeps.pauses)) > 40
-
-
 @given(
     first=st.floats(0.001, 10), cap=st.floats(0.001, 100), least=st.floats(0, 10), failures=st.integers(1, 60)
 )

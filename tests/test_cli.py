@@ -48,7 +48,15 @@ def test_an_interval_that_is_too_short_is_raised() -> None:
 
 @pytest.mark.parametrize(
     "flag",
-    ["--grpc-port=99999", "--grpc-port=x", "--drain-timeout=soon", "--secure-serving=maybe", "--v=loud"],
+    [
+        "--grpc-port=99999",
+        "--grpc-port=x",
+        "--drain-timeout=soon",
+        "--drain-timeout=-5s",
+        "--max-request-body-bytes=-1",
+        "--secure-serving=maybe",
+        "--v=loud",
+    ],
 )
 def test_a_bad_value_is_named(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
