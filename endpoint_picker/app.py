@@ -107,6 +107,7 @@ class App:
             await self._scraper.close()
             await page.stop()
             await health_server.stop()
+            await server.stop(0.0)
 
     # === building ===
 

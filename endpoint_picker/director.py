@@ -228,6 +228,8 @@ class Exchange:
         self.body = b""
         """The bytes to forward: the client's own unless the model name changed."""
         self.streaming = request.payload.stream
+        self.media_type = ""
+        """Of the response: in lower case, without parameters."""
         self._parts = parts
         self._reservation = reservation
         self._usage: UsageReader | None = None
@@ -242,7 +244,8 @@ class Exchange:
     def response_headers(self, headers: Mapping[str, str]) -> None:
         """The replica (or Envoy in its place) answers."""
         status = _status(headers)
-        self.streaming |= "text/event-stream" in headers.get("content-type", "")
+        self.media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        self.streaming |= "text/event-stream" in self.media_type
         if status >= 500:
             self._parts.metrics.refused(self._labels, "ModelServerError")
         self._judge(status)
@@ -358,8 +361,15 @@ def _status(headers: Mapping[str, str]) -> int:
 
 
 def _either(headers: Mapping[str, str], names: tuple[str, ...]) -> str:
-    """The first of these headers that says something; "" when none does."""
-    return next((headers[name] for name in names if headers.get(name)), "")
+    """The first of these headers that says something; "" when none does.
+
+    Header values are bytes, kept as latin-1; what people write there is UTF-8.
+    """
+    value = next((headers[name] for name in names if headers.get(name)), "")
+    try:
+        return value if value.isascii() else value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
 
 
 def _labels(request: Request) -> RequestLabels:

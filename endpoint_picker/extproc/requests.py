@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from endpoint_picker.core import wire
-from endpoint_picker.core.errors import PayloadTooLarge
+from endpoint_picker.core.errors import Internal, PayloadTooLarge
 from endpoint_picker.director import Exchange
 from endpoint_picker.extproc.messages import (
     NOTHING,
@@ -76,15 +76,23 @@ def too_large(limit: int) -> PayloadTooLarge:
 
 def half_for(modes: Modes, headers: Headers, limit: int, route: Route, learn: Learn) -> Half:
     """The class that fits the body mode and the request."""
-    early = modes.request in (BodyMode.STREAMED, BodyMode.NONE) or is_upgrade(headers.fields)
-    if early:
+    upgrade = is_upgrade(headers.fields)
+    if upgrade and BodyMode.BUFFERED in (modes.request, modes.response):
+        raise Internal(
+            "the ext_proc filter waits for the end of a body that has none: for upgraded connections, set "
+            "request_body_mode and response_body_mode in its processing_mode to FULL_DUPLEX_STREAMED"
+        )
+    if upgrade or modes.request in (BodyMode.STREAMED, BodyMode.NONE):
         return Early(modes, headers, limit, route, learn)
     return (Buffered if modes.request == BodyMode.BUFFERED else Held)(limit, route)
 
 
 def is_upgrade(fields: Mapping[str, str]) -> bool:
-    """WebSocket and the like: HTTP/1.1 `Upgrade`, or CONNECT with a `:protocol` (RFC 8441)."""
-    return "upgrade" in fields or fields.get(":method") == "CONNECT"
+    """WebSocket and the like: HTTP/1.1 `Upgrade`, or CONNECT with a `:protocol` (RFC 8441).
+
+    Not `h2c`: some clients offer it with every request, and go on in HTTP/1.1 where nobody takes it up.
+    """
+    return fields.get("upgrade", "").lower() not in ("", "h2c") or fields.get(":method") == "CONNECT"
 
 
 class Held:
@@ -173,14 +181,23 @@ class Early:
             return self._pass(body)
         self._gathered.add(body.data)
         if body.end_of_stream:
-            return self._end(body)
+            return self._end()
         # A body whose model name changes goes on whole, at its end.
         return [BodyReply(SIDE, b"" if self._rewrites else None)]
 
     def trailers(self) -> list[Reply]:
+        whole = self._gathered.take()
+        if whole and self._rewrites:
+            # No message is left that could carry the body.
+            raise Internal(
+                "the model name of a request with trailers cannot be changed in mode STREAMED; set "
+                "request_body_mode in the processing_mode of the ext_proc filter to FULL_DUPLEX_STREAMED"
+            )
+        if whole:
+            self._learn(whole)
         return [TrailersReply(SIDE)]
 
-    def _end(self, body: Body) -> list[Reply]:
+    def _end(self) -> list[Reply]:
         whole = self._learn(self._gathered.take())
         return [BodyReply(SIDE, whole if self._rewrites else None)]
 

@@ -46,9 +46,9 @@ def half_for(modes: Modes, exchange: Exchange) -> Half:
         case BodyMode.FULL_DUPLEX_STREAMED:
             return Duplex(exchange)
         case BodyMode.NONE:
-            return Unseen(exchange)
-        case _:
-            return LockStep(exchange)
+            return Unseen(exchange, whole=False)
+        case mode:
+            return LockStep(exchange, whole=mode == BodyMode.BUFFERED)
 
 
 def restorer(exchange: Exchange) -> ModelNameRestorer | None:
@@ -71,8 +71,7 @@ class Duplex:
 
     def headers(self, headers: Headers) -> list[Reply]:
         self._exchange.response_headers(headers.fields)
-        json = headers.fields.get("content-type", "").startswith("application/json")
-        self._holds = json and not self._exchange.streaming
+        self._holds = self._exchange.media_type == "application/json" and not self._exchange.streaming
         if headers.end_of_stream:
             self._exchange.end(complete=True)
         return [HeadersReply(SIDE, MARK)]
@@ -120,11 +119,15 @@ class LockStep:
     in STREAMED mode a model name that is split over two messages stays as the replica wrote it.
     """
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, *, whole: bool) -> None:
         self._exchange = exchange
+        self._whole = whole
+        """One message holds the whole body (BUFFERED): Envoy fails it if it is not as long as declared."""
+        self._declares = False
         self._restorer = restorer(exchange)
 
     def headers(self, headers: Headers) -> list[Reply]:
+        self._declares = self._whole and "content-length" in headers.fields
         self._exchange.response_headers(headers.fields)
         if headers.end_of_stream:
             self._exchange.end(complete=True)
@@ -137,7 +140,10 @@ class LockStep:
         if self._restorer is None:
             return [BodyReply(SIDE)]
         data = self._restorer.feed(body.data) + self._restorer.flush()
-        return [BodyReply(SIDE, data if data != body.data else None)]
+        if data == body.data:
+            return [BodyReply(SIDE)]
+        length = (("content-length", str(len(data))),) if self._declares else ()
+        return [BodyReply(SIDE, data, Mutation(set=length))]
 
     def trailers(self) -> list[Reply]:
         self._exchange.end(complete=True)

@@ -17,6 +17,11 @@ log = logging.getLogger(__name__)
 
 MESSAGE_ROOM: Final = 1 << 20
 """What a message may need beside the body that it carries: headers, metadata, framing."""
+LEAST_RECEIVED: Final = 256 << 20
+"""Bytes of a message that are always taken. A request body that comes whole (BUFFERED) must arrive to be told
+that it is too large, and the limit on requests says nothing about responses."""
+MOST: Final = (1 << 31) - 1
+"""gRPC counts in 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +30,12 @@ class Limits:
 
     request_body: int
     receive_message: int | None = None
-    """Largest message from Envoy; None: room for the largest body in one message."""
+    """Largest message from Envoy; None: room for any body in one message."""
     send_message: int | None = None
     """Largest message to Envoy; None: as gRPC has it."""
+    silence: float = 20.0
+    """Seconds without a byte from a peer before it is asked for a sign of life, and again before it is given
+    up. What it had in flight would otherwise stay in the books for hours."""
 
 
 class Server:
@@ -102,15 +110,23 @@ class Server:
 
 
 def _options(limits: Limits) -> list[tuple[str, int]]:
+    receive = limits.receive_message or max(LEAST_RECEIVED, limits.request_body + MESSAGE_ROOM)
+    silence = int(limits.silence * 1000)
     options = [
         ("grpc.so_reuseport", 0),  # a second picker on the same port must fail, not share it
-        ("grpc.max_receive_message_length", limits.receive_message or limits.request_body + MESSAGE_ROOM),
+        ("grpc.max_receive_message_length", min(receive, MOST)),
         # A proxy keeps its connection warm; a ping without a stream is no offence.
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.keepalive_time_ms", silence),
+        ("grpc.keepalive_timeout_ms", silence),
+        ("grpc.http2.ping_timeout_ms", silence),  # a minute, whatever the line above says
+        # Of a burst of new streams gRPC would refuse some at random from the thousandth on.
+        ("grpc.server.max_pending_requests", MOST),
+        ("grpc.server.max_pending_requests_hard_limit", MOST),
     ]
     if limits.send_message:
-        options.append(("grpc.max_send_message_length", limits.send_message))
+        options.append(("grpc.max_send_message_length", min(limits.send_message, MOST)))
     return options
 
 

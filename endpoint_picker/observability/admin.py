@@ -1,14 +1,26 @@
 """The metrics page over HTTP."""
 
 import asyncio
+import logging
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client.exposition import choose_encoder
 
 from endpoint_picker.observability.metrics import Metrics
 
+log = logging.getLogger(__name__)
+
 SHUTDOWN_SECONDS: Final = 1.0
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Not what a stranger sent that is no HTTP: it is answered, and must not fill the log."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+log.addFilter(_is_ours)
 
 
 class Page:
@@ -18,7 +30,9 @@ class Page:
         self._metrics = metrics
         application = web.Application()
         application.router.add_get("/metrics", self._page)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        self._runner = web.AppRunner(
+            application, access_log=None, logger=log, shutdown_timeout=SHUTDOWN_SECONDS
+        )
 
     async def start(self, port: int) -> int:
         """Listen on all interfaces; answers the port. Raises OSError when it is taken."""

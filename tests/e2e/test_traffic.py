@@ -198,6 +198,23 @@ async def test_a_model_name_is_rewritten_on_the_way_in_and_given_back_on_the_way
 
 
 @pytest.mark.parametrize("mode", ["STREAMED", "BUFFERED"])
+async def test_a_model_name_is_rewritten_and_given_back_in_other_body_modes(
+    tmp_path: Path, mode: str
+) -> None:
+    """The answer is shorter than the replica declared; in BUFFERED mode Envoy insists on the length."""
+
+    def change(config: Config) -> None:
+        modes = ext_proc(config)["processing_mode"]
+        modes["request_body_mode"] = modes["response_body_mode"] = mode
+
+    async with stack(tmp_path, "standalone", change, names=("a",)) as gateway:
+        answer = await gateway.ask(headers=[("x-llm-d-model-name-rewrite", "a-much-longer-name")])
+        assert answer.status == 200
+        assert answer.json["model"] == "tiny"
+        assert [received.json["model"] for received in gateway.replicas[0].received] == ["a-much-longer-name"]
+
+
+@pytest.mark.parametrize("mode", ["STREAMED", "BUFFERED"])
 async def test_other_body_modes(tmp_path: Path, mode: str) -> None:
     """The picker takes the mode from the first message: the configuration alone says it."""
 

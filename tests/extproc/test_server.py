@@ -1,6 +1,7 @@
 """The conversation over real gRPC, each item of it once, as a gateway holds it."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -270,6 +271,29 @@ async def test_a_body_over_the_limit(talk: Talk) -> None:
     assert (status, "PayloadTooLarge" in body) == (413, True)
 
 
+@pytest.mark.parametrize("modes", [FULL, ("STREAMED", "STREAMED"), ("BUFFERED", "BUFFERED")])
+async def test_a_message_that_holds_a_body_over_the_limit_is_refused_in_words(
+    talk: Talk, modes: tuple[str, str]
+) -> None:
+    await talk.request_headers(modes=modes)
+    if modes is not FULL:
+        await talk.reply()
+    await talk.request_body(bytes(4 * LIMIT))
+    status, body, _ = await talk.refusal()
+    assert (status, "PayloadTooLarge" in body) == (413, True)
+
+
+async def test_the_limit_on_requests_is_none_on_responses(talk: Talk) -> None:
+    await talk.request_headers(modes=("BUFFERED", "BUFFERED"))
+    await talk.reply()
+    await talk.request_body(PROMPT)
+    await talk.routed()
+    await talk.response_headers()
+    await talk.reply()
+    await talk.response_body(bytes(4 * LIMIT), end=True)
+    assert (await talk.reply()).WhichOneof("response") == "response_body"
+
+
 async def test_broken_json(talk: Talk) -> None:
     await talk.request_headers()
     await talk.request_body(b"no healthy upstream")
@@ -344,3 +368,67 @@ async def test_many_conversations_at_once(picker: Gateway, pool: Pool) -> None:
     places = await asyncio.gather(*(one() for _ in range(100)))
     assert len(places) == 100
     assert pool.sample("llm_d_epp_request_total") == 100
+
+
+async def test_a_burst_on_one_connection_is_not_refused(picker: Gateway) -> None:
+    async with picker.talk() as first:  # the connection is up, so that the burst finds it open
+        await first.route(PROMPT)
+
+    async def one() -> str:
+        async with picker.talk() as talk:
+            return await talk.route(PROMPT)
+
+    assert await asyncio.gather(*(one() for _ in range(2000))) == [BEST] * 2000
+
+
+# === a peer that is gone without a word ===
+
+
+class Wire:
+    """Carries bytes between a gateway and the picker, until it is cut as a dead host cuts it: in silence."""
+
+    def __init__(self, port: int) -> None:
+        self.cut = False
+        self._port = port
+        self._pumps: list[asyncio.Task[None]] = []
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            self._pumps.append(asyncio.create_task(self._pump(source, sink)))
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.closing(sink):
+            while data := await source.read(1 << 16):
+                if not self.cut:
+                    sink.write(data)
+
+    async def closed(self) -> None:
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.wait(self._pumps)
+
+
+async def test_the_books_forget_a_peer_that_vanished_and_keep_one_that_is_only_quiet(pool: Pool) -> None:
+    server = Server(pool.director, Limits(request_body=LIMIT, silence=0.3))
+    port = await server.start(0, None)
+    wire = Wire(port)
+    async with (
+        await asyncio.start_server(wire.accept, "127.0.0.1", 0) as entrance,
+        gateway(f"127.0.0.1:{entrance.sockets[0].getsockname()[1]}") as far,
+        gateway(f"127.0.0.1:{port}") as near,
+        far.talk() as vanishing,
+        near.talk() as quiet,
+    ):
+        await vanishing.route(PROMPT)
+        await quiet.route(PROMPT)
+        wire.cut = True
+        async with asyncio.timeout(10.0):
+            while pool.open > 1:
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(1.0)
+        assert pool.open == 1
+        await quiet.response_headers(end=True)
+        await quiet.reply()
+    await wire.closed()
+    await server.stop(5.0)

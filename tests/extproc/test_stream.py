@@ -15,6 +15,7 @@ from endpoint_picker.extproc.messages import (
     Immediate,
     Incoming,
     Modes,
+    Mutation,
     Piece,
     Side,
     TrailersReply,
@@ -152,6 +153,18 @@ def test_an_upgraded_connection_is_routed_at_once_and_passes_in_both_directions(
     assert pool.in_flight == 0
 
 
+@pytest.mark.parametrize("modes", [BUFFERED, Modes(BodyMode.STREAMED, BodyMode.BUFFERED)])
+def test_an_upgrade_is_refused_where_the_filter_waits_for_its_end(pool: Pool, modes: Modes) -> None:
+    book = talk(pool) >> request_headers(upgrade="websocket", modes=modes)
+    book << refused(500, "inference error: Internal - the ext_proc filter waits for the end of a body") << end
+    assert pool.in_flight == 0
+
+
+def test_an_offer_of_h2c_is_no_upgrade(pool: Pool) -> None:
+    book = talk(pool) >> request_headers(upgrade="h2c", connection="upgrade, http2-settings") << end
+    book >> request_body(PROMPT) << routed(BEST) << piece(Side.REQUEST, PROMPT, end=True) << end
+
+
 # === lock step, the request ===
 
 
@@ -196,6 +209,19 @@ def test_streamed_replaces_the_body_at_its_end_where_the_model_name_changes(pool
     book >> request_body(PROMPT[:9], end=False) << BodyReply(Side.REQUEST, b"") << end
     book >> request_body(PROMPT[9:])
     assert json.loads(book.replies[-1].replacement)["model"] == "llama-v2"  # type: ignore[union-attr, arg-type]
+
+
+def test_streamed_cannot_change_a_body_that_ends_with_trailers(pool: Pool) -> None:
+    book = talk(pool) >> request_headers(modes=STREAMED, x_llm_d_model_name_rewrite="llama-v2")
+    book >> request_body(PROMPT, end=False) << routed(BEST) << BodyReply(Side.REQUEST, b"")
+    book >> request_trailers() << refused(500, "FULL_DUPLEX_STREAMED") << end
+    assert pool.in_flight == 0
+
+
+def test_streamed_learns_from_a_body_that_ends_with_trailers(pool: Pool) -> None:
+    book = talk(pool) >> request_headers(modes=STREAMED) >> request_body(PROMPT, end=False)
+    book >> request_trailers() << routed(BEST) << BodyReply(Side.REQUEST) << TrailersReply(Side.REQUEST)
+    assert pool.cached_blocks(PROMPT, 0) > 0
 
 
 def test_none_is_routed_by_its_headers_and_ends_with_the_conversation(pool: Pool) -> None:
@@ -261,6 +287,12 @@ def test_the_model_name_is_rewritten_and_given_back(pool: Pool) -> None:
     assert book.body(Side.RESPONSE) == ANSWER
 
 
+def test_a_model_name_in_a_header_is_utf_8(pool: Pool) -> None:
+    name = "modèle".encode().decode("latin-1")  # as the codec keeps the bytes of a header
+    book = talk(pool) >> request_headers(x_llm_d_model_name_rewrite=name) >> request_body(PROMPT)
+    assert json.loads(book.body(Side.REQUEST))["model"] == "modèle"
+
+
 def test_a_model_name_split_over_two_events_is_given_back(pool: Pool) -> None:
     book = talk(pool) >> request_headers(x_llm_d_model_name_rewrite="v2") >> request_body(PROMPT)
     book >> response_headers(content_type="text/event-stream")
@@ -315,6 +347,19 @@ def test_a_json_answer_goes_on_whole(pool: Pool) -> None:
     assert pool.in_flight == 0
     assert pool.sample("llm_d_epp_request_input_tokens_sum") == 7
     assert pool.sample("llm_d_epp_request_output_tokens_sum") == 10
+
+
+@pytest.mark.parametrize("kind", ["application/jsonl", "application/json-seq", "application/x-ndjson"])
+def test_a_stream_of_json_documents_is_not_held(pool: Pool, kind: str) -> None:
+    book = exchange(pool) >> response_headers(content_type=kind) << marked
+    book >> response_body(b"{}\n") << piece(Side.RESPONSE, b"{}\n") << end
+
+
+def test_the_case_of_a_media_type_does_not_matter(pool: Pool) -> None:
+    book = exchange(pool) >> response_headers(content_type="Text/Event-Stream") << marked
+    for _ in range(2):
+        book >> response_body(b"data: {}\n\n") << piece(Side.RESPONSE, b"data: {}\n\n") << end
+    assert pool.sample("llm_d_epp_request_streaming_itl_seconds_count") == 1
 
 
 def test_a_large_json_answer_is_not_held(pool: Pool) -> None:
@@ -381,6 +426,16 @@ def test_in_lock_step_a_changed_part_is_replaced(pool: Pool) -> None:
     assert json.loads(sent)["model"] == "v2"
     book >> response_headers() >> response_body(ANSWER.replace(b"llama", b"v2"), end=True)
     assert book.replies[-1] == BodyReply(Side.RESPONSE, ANSWER)
+
+
+@pytest.mark.parametrize("modes", [STREAMED, BUFFERED])
+def test_a_declared_length_follows_a_changed_part(pool: Pool, modes: Modes) -> None:
+    """In STREAMED mode the headers are gone by then, and Envoy has dropped the length."""
+    book = talk(pool) >> request_headers(modes=modes, x_llm_d_model_name_rewrite="v2") >> request_body(PROMPT)
+    sent = ANSWER.replace(b"llama", b"v2")
+    book >> response_headers(content_length=str(len(sent))) >> response_body(sent, end=True)
+    length = (("content-length", str(len(ANSWER))),) if modes is BUFFERED else ()
+    assert book.replies[-1] == BodyReply(Side.RESPONSE, ANSWER, Mutation(set=length))
 
 
 def test_the_books_follow_the_endpoint_that_served(pool: Pool) -> None:

@@ -101,10 +101,17 @@ def request_trailers() -> Incoming:
 
 
 def response_headers(
-    *, status: int = 200, content_type: str = "application/json", end: bool = False, served: str | None = None
+    *,
+    status: int = 200,
+    content_type: str = "application/json",
+    end: bool = False,
+    served: str | None = None,
+    **fields: str,
 ) -> Incoming:
-    fields = {":status": str(status), "content-type": content_type}
-    return Incoming(Side.RESPONSE, Headers(fields, end), served=served)
+    """Further `fields` are headers, with `_` for `-`."""
+    given = {name.replace("_", "-"): value for name, value in fields.items()}
+    headers = {":status": str(status), "content-type": content_type} | given
+    return Incoming(Side.RESPONSE, Headers(headers, end), served=served)
 
 
 def response_body(data: bytes, *, end: bool = False) -> Incoming:
