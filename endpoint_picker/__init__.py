@@ -4,7 +4,7 @@ The life of a request, and where each step lives:
 
  1. Envoy opens a gRPC stream and sends the headers, the body and its body modes  `extproc.server`
  2. bytes become messages; the state machine waits for what the mode asks for     `extproc.codec`, `.stream`
- 3. the director takes headers and body: one request, one `Exchange`              `director`
+ 3. the director takes headers and body: one request, one exchange                `director`, `exchange`
  4. the path names a parser, the parser reads model, prompts and limits           `parsing`
  5. the pool, less what the subset hint or a row of failures rules out            `core.endpoints`
  6. producers write facts: tokens, cached prefix, load in flight                  `producers`, `kvindex`
@@ -22,8 +22,9 @@ The rooms, from the top; each imports only rooms below it (`make check` proves i
     app            the composition root: builds, serves, drains
     extproc        the conversation with Envoy
     assemble       configuration + catalog → wired plugins
-    director       one request's life
+    director       one request's life up to the answer
     catalog        plugin type → class
+    exchange       a routed request and its response, until either ends
     parsing · producers · scheduling · datalayer      what plugins do; they do not know each other
     kvindex        block hashes → who holds them
     config         the schema of the configuration file, and its loader

@@ -19,6 +19,7 @@ from endpoint_picker.core.ledger import Ledger
 from endpoint_picker.datalayer.discovery import parse_endpoints_flag
 from endpoint_picker.datalayer.scrape import Scraper
 from endpoint_picker.director import Director, Parts
+from endpoint_picker.exchange import Books
 from endpoint_picker.extproc import codec
 from endpoint_picker.extproc.server import Limits, Server
 from endpoint_picker.observability import admin
@@ -131,18 +132,21 @@ class App:
         )
 
     def _direct(self) -> Director:
+        books = Books(
+            table=self._table,
+            ledger=Ledger(self._table),
+            metrics=self._metrics,
+            clock=self._clock,
+            charge=self._assembly.charge,
+            emit_scores=self._options.emit_scores,
+        )
         return Director(
             Parts(
-                table=self._table,
-                ledger=Ledger(self._table),
+                books=books,
                 parsers=Registry(self._assembly.parsers),
                 producers=self._assembly.producers,
                 scheduler=self._assembly.scheduler,
-                metrics=self._metrics,
-                clock=self._clock,
-                charge=self._assembly.charge,
                 honour_subset=self._options.honour_subset,
-                emit_scores=self._options.emit_scores,
             )
         )
 

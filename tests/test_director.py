@@ -9,7 +9,8 @@ from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import Candidates
 from endpoint_picker.core.errors import Internal, Refusal
 from endpoint_picker.core.request import Request
-from endpoint_picker.director import Arrival, Exchange
+from endpoint_picker.director import Arrival
+from endpoint_picker.exchange import Exchange
 from endpoint_picker.plugin import Plugin
 from tests.fakes.routing import Pool
 

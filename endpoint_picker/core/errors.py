@@ -4,8 +4,6 @@ The tree, with the HTTP status that each maps to (texts and codes are those of t
 
     Refusal                  the base; carries code, message, drop reason
       BadRequest             400
-      NotFound               404
-      PreconditionFailed     412
       PayloadTooLarge        413
       ResourceExhausted      429
       Internal               500
@@ -49,14 +47,6 @@ class Refusal(Exception):
 
 class BadRequest(Refusal):
     status = HTTPStatus.BAD_REQUEST
-
-
-class NotFound(Refusal):
-    status = HTTPStatus.NOT_FOUND
-
-
-class PreconditionFailed(Refusal):
-    status = HTTPStatus.PRECONDITION_FAILED
 
 
 class PayloadTooLarge(Refusal):

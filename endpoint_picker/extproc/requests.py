@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from endpoint_picker.core import wire
 from endpoint_picker.core.errors import Internal, PayloadTooLarge
-from endpoint_picker.director import Exchange
+from endpoint_picker.exchange import Exchange
 from endpoint_picker.extproc.messages import (
     NOTHING,
     Body,

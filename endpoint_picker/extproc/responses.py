@@ -8,7 +8,7 @@ are left alone but for one that says that we were here, so repeated ones such as
 from typing import Final, Protocol
 
 from endpoint_picker.core import wire
-from endpoint_picker.director import Exchange
+from endpoint_picker.exchange import Exchange
 from endpoint_picker.extproc.messages import (
     Body,
     BodyMode,

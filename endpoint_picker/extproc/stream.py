@@ -10,7 +10,8 @@ from typing import Final
 
 from endpoint_picker.core import wire
 from endpoint_picker.core.errors import Internal, Refusal
-from endpoint_picker.director import Arrival, Director, Exchange
+from endpoint_picker.director import Arrival, Director
+from endpoint_picker.exchange import Exchange
 from endpoint_picker.extproc import requests, responses
 from endpoint_picker.extproc.messages import (
     SUPPORTED_MODES,

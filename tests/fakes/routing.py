@@ -10,6 +10,7 @@ from endpoint_picker.core.endpoints import Endpoint, EndpointTable, Gauges
 from endpoint_picker.core.ledger import Ledger
 from endpoint_picker.core.request import Request
 from endpoint_picker.director import Director, Parts
+from endpoint_picker.exchange import Books
 from endpoint_picker.extproc.stream import Stream
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.parsing.paths import Registry
@@ -40,17 +41,14 @@ class Pool:
         self.observe(waiting, kv_usage or [0.0] * len(waiting), lora)
         self.rebuild()
 
-    def rebuild(self, **changes: Any) -> None:
+    def rebuild(self, *, emit_scores: bool = False, **changes: Any) -> None:
         """A director with these of its parts changed."""
+        books = Books(self.table, self._ledger, self.metrics, self._clock, self._assembly.charge, emit_scores)
         parts: dict[str, Any] = {
-            "table": self.table,
-            "ledger": self._ledger,
+            "books": books,
             "parsers": Registry(self._assembly.parsers),
             "producers": self._assembly.producers,
             "scheduler": self._assembly.scheduler,
-            "metrics": self.metrics,
-            "clock": self._clock,
-            "charge": self._assembly.charge,
         }
         self.director = Director(Parts(**(parts | changes)))
 

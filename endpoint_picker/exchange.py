@@ -1,0 +1,180 @@
+"""One routed request and its response: what passes by is watched and written to the books.
+
+The books are the ledger, the metrics and each endpoint's record of failures. Whatever way an exchange ends,
+it settles them once.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from endpoint_picker.core.attributes import Key, UncachedTokens
+from endpoint_picker.core.decision import Decision
+from endpoint_picker.core.endpoints import EndpointTable
+from endpoint_picker.core.ledger import Ledger, Reservation
+from endpoint_picker.core.request import Request, Usage
+from endpoint_picker.observability.metrics import Finished, Metrics, RequestLabels
+from endpoint_picker.plugin import Parser, UsageReader
+
+SERVER_FAILURES: Final = frozenset({500, 502, 503, 504})
+"""Answers that say that the replica, not the request, is in trouble."""
+FAILURES_TO_EJECT: Final = 3
+"""Failures in a row before a replica is left alone: one or two may be the request's own doing."""
+EJECTION_SECONDS: Final = (5.0, 60.0)
+"""First and longest time that a failing replica is left alone; it doubles in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Where exchanges are written down."""
+
+    table: EndpointTable
+    ledger: Ledger
+    metrics: Metrics
+    clock: Callable[[], float]
+    """Monotonic seconds."""
+    charge: Key[UncachedTokens]
+    """The fact that says what a request costs on each endpoint."""
+    emit_scores: bool = False
+    """Show the data plane the total of each scored endpoint."""
+
+
+class Exchange:
+    """One routed request and its response, until either ends."""
+
+    def __init__(
+        self,
+        books: Books,
+        request: Request,
+        decision: Decision | None,
+        parser: Parser | None,
+        reservation: Reservation | None,
+    ) -> None:
+        self.request = request
+        self.decision = decision
+        self.parser = parser
+        self.body = b""
+        """The bytes to forward: the client's own unless the model name changed."""
+        self.streaming = request.payload.stream
+        self.media_type = ""
+        """Of the response: in lower case, without parameters."""
+        self._books = books
+        self._reservation = reservation
+        self._usage: UsageReader | None = None
+        self._first_token: float | None = None
+        self._last_chunk = 0.0
+        self._response_bytes = 0
+        self._busy = 0.0
+        self._open = True
+        self._labels = labels_of(request)
+        self._book(1)
+
+    def response_headers(self, headers: Mapping[str, str]) -> None:
+        """The replica (or Envoy in its place) answers."""
+        status = _status(headers)
+        self.media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        self.streaming |= "text/event-stream" in self.media_type
+        if status >= 500:
+            self._books.metrics.refused(self._labels, "ModelServerError")
+        self._judge(status)
+        if status < 400 and self.parser is not None:
+            self._usage = self.parser.usage(streaming=self.streaming)
+
+    def response_chunk(self, data: bytes) -> None:
+        """A part of the response body, as the replica sent it."""
+        if not data:
+            return
+        now = self._books.clock()
+        if self._first_token is None:
+            self._first_token = now
+            self.prefilled()
+        elif self.streaming:
+            self._books.metrics.token_gap(self._labels, now - self._last_chunk)
+        self._last_chunk = now
+        self._response_bytes += len(data)
+        if self._usage is not None:
+            self._usage.feed(data)
+        self._busy += self._books.clock() - now
+
+    def prefilled(self) -> None:
+        """The replica has computed the prompt."""
+        if self._reservation is not None:
+            self._reservation.first_token()
+
+    def scores(self) -> Mapping[str, float] | None:
+        """Total of each endpoint that the primary profile scored, where they are to be shown."""
+        if self.decision is None or not self._books.emit_scores:
+            return None
+        scored = zip(self.decision.primary.scored_rows, self.decision.primary.totals, strict=True)
+        return {self._books.table[int(row)].host_port: float(total) for row, total in scored}
+
+    def move(self, host_port: str) -> int | None:
+        """Let the books follow the request to the endpoint that serves it; its row, where it is another."""
+        rows = self._books.table.rows_at(host_port)
+        if not rows or self._reservation is None or self._reservation.row in rows:
+            return None
+        self._book_in_flight(-1)
+        self._reservation.move(rows[0])
+        self._book_in_flight(1)
+        return rows[0]
+
+    def end(self, *, complete: bool) -> None:
+        """The exchange is over: with the whole response, or broken off. A second call does nothing."""
+        if not self._open:
+            return
+        self._open = False
+        self._book(-1)
+        if self._reservation is not None:
+            self._reservation.release()
+        if complete:
+            self._books.metrics.response_processed(self._busy)
+            self._books.metrics.finished(self._labels, self._outcome())
+
+    def _outcome(self) -> Finished:
+        start = self.request.received_at
+        return Finished(
+            seconds=self._books.clock() - start,
+            response_bytes=self._response_bytes,
+            usage=self._usage.finish() if self._usage is not None else Usage(),
+            streaming=self.streaming,
+            first_token_seconds=None if self._first_token is None else self._first_token - start,
+        )
+
+    def _judge(self, status: int) -> None:
+        """Count failures in a row, and leave a replica alone for a while that only fails."""
+        if self._reservation is None or not self._reservation.valid:
+            return
+        table, row = self._books.table, self._reservation.row
+        if status not in SERVER_FAILURES:
+            table.failures[row] = 0
+            return
+        table.failures[row] += 1
+        excess = int(table.failures[row]) - FAILURES_TO_EJECT
+        if excess >= 0:
+            first, longest = EJECTION_SECONDS
+            table.ejected_until[row] = self._books.clock() + min(longest, first * 2.0 ** min(excess, 8))
+
+    def _book(self, sign: int) -> None:
+        if self.decision is not None:
+            self._books.metrics.running(self._labels, sign)
+            self._book_in_flight(sign)
+
+    def _book_in_flight(self, sign: int) -> None:
+        if self._reservation is not None:
+            self._books.metrics.in_flight(
+                self._reservation.endpoint,
+                self._books.charge.producer,
+                self._labels,
+                sign,
+                sign * self._reservation.tokens,
+            )
+
+
+def labels_of(request: Request) -> RequestLabels:
+    """What its metrics are labelled with, as far as it is known yet."""
+    return RequestLabels(request.model, request.target_model, request.fairness_id, request.priority)
+
+
+def _status(headers: Mapping[str, str]) -> int:
+    text = headers.get(":status", "")
+    return int(text) if len(text) == 3 and text.isdecimal() else 200
