@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from typing import Final
 
 from aiohttp import web
@@ -20,14 +21,12 @@ def _is_ours(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-log.addFilter(_is_ours)
-
-
 class Page:
     """Serves `/metrics` on a port of its own."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        log.addFilter(_is_ours)
         application = web.Application()
         application.router.add_get("/metrics", self._page)
         self._runner = web.AppRunner(
@@ -37,9 +36,9 @@ class Page:
     async def start(self, port: int) -> int:
         """Listen on all interfaces; answers the port. Raises OSError when it is taken."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, None, port, reuse_port=False)
-        await site.start()
-        return int(self._runner.addresses[0][1])
+        listening = _listen(port)
+        await web.SockSite(self._runner, listening).start()
+        return int(listening.getsockname()[1])
 
     async def stop(self) -> None:
         await self._runner.cleanup()
@@ -49,3 +48,10 @@ class Page:
         # Many label sets make a page of megabytes: on a thread it holds up no request.
         body = await asyncio.to_thread(encode, self._metrics.registry)
         return web.Response(body=body, headers={"Content-Type": content_type})
+
+
+def _listen(port: int) -> socket.socket:
+    """One socket for IPv4 and IPv6, so that a free port is the same for both."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
