@@ -24,7 +24,9 @@ _COLUMNS: dict[str, tuple[Any, Any]] = {
     "block_size": (np.int64, 0),
     "num_blocks": (np.int64, 0),
     "updated_at": (np.float64, -np.inf),
+    "readings": (np.int64, 0),
     "in_flight": (np.int64, 0),
+    "unread": (np.int64, 0),
     "in_flight_tokens": (np.int64, 0),
     "prefill_tokens": (np.int64, 0),
     "failures": (np.int64, 0),
@@ -102,8 +104,12 @@ class EndpointTable:
     """KV blocks of the engine; 0: not known."""
     updated_at: Vector
     """When the last reading came (seconds, monotonic clock); -inf: never."""
+    readings: Rows
+    """How many readings have come."""
     in_flight: Rows
     """Requests that we sent there and have not seen finished."""
+    unread: Rows
+    """Those of them that were sent since the last reading and have no token yet: no gauge shows them."""
     in_flight_tokens: Rows
     """Tokens charged for them (see `ledger`)."""
     prefill_tokens: Rows
@@ -187,6 +193,8 @@ class EndpointTable:
         if gauges.lora_waiting is not None:
             self.lora_waiting[row] = gauges.lora_waiting
         self.updated_at[row] = now
+        self.readings[row] += 1
+        self.unread[row] = 0
 
     def fresh(self, now: float) -> Mask:
         """Which rows in use have a reading that still counts, shape (capacity,)."""
@@ -262,12 +270,12 @@ class Candidates:
         return self if mask.all() else Candidates(self.table, self.rows[mask], self.now)
 
     def waiting(self) -> Vector:
-        """Requests queued in each engine, shape (n,)."""
-        return self._gauge(self.table.waiting, self._own_load)
+        """Requests queued in each engine, shape (n,); those that its last reading missed are counted in."""
+        return self._gauge(self.table.waiting + self.table.unread, self._own_load)
 
     def running(self) -> Vector:
-        """Requests running in each engine, shape (n,)."""
-        return self._gauge(self.table.running, self._own_load)
+        """Requests running in each engine, shape (n,); those that its last reading missed are counted in."""
+        return self._gauge(self.table.running + self.table.unread, self._own_load)
 
     def kv_usage(self) -> Vector:
         """Used share of each KV cache in 0..1, shape (n,)."""

@@ -36,6 +36,7 @@ class Reservation:
         "_open",
         "_output",
         "_prefill",
+        "_readings",
         "_table",
         "_waiting",
         "endpoint",
@@ -61,9 +62,10 @@ class Reservation:
     def first_token(self) -> None:
         """The prompt is computed: its tokens are no longer outstanding prefill."""
         if self._open and self._waiting:
-            self._waiting = False
             if self.valid:
                 self._table.prefill_tokens[self.row] -= self._prefill
+                self._book_unread(-1)
+            self._waiting = False
 
     def move(self, row: int) -> None:
         """Another endpoint serves the request than the first choice: the charge follows it."""
@@ -92,6 +94,7 @@ class Reservation:
         self.row = row
         self.endpoint = self._table[row]
         self._generation = int(self._table.generation[row])
+        self._readings = int(self._table.readings[row])
         self._book(1)
 
     def _discharge(self) -> None:
@@ -104,3 +107,9 @@ class Reservation:
         table.in_flight_tokens[row] += sign * self.tokens
         if self._waiting:
             table.prefill_tokens[row] += sign * self._prefill
+            self._book_unread(sign)
+
+    def _book_unread(self, sign: int) -> None:
+        # A reading that came in between has set the count to zero: it shows this request already.
+        if int(self._table.readings[self.row]) == self._readings:
+            self._table.unread[self.row] += sign

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from endpoint_picker.core.endpoints import Endpoint, EndpointTable
+from endpoint_picker.core.endpoints import Endpoint, EndpointTable, Gauges
 from endpoint_picker.core.ledger import Ledger
 
 
@@ -63,9 +63,33 @@ def test_an_endpoint_in_a_reused_row_does_not_inherit_the_release() -> None:
     assert ledger.open == 0
 
 
+def test_a_pick_counts_as_load_until_a_reading_shows_it() -> None:
+    table = table_of(2)
+    for row in (0, 1):
+        table.observe(row, Gauges(waiting=1.0, running=2.0), 10.0)
+    reservation = Ledger(table).reserve(0, prefill_tokens=10)
+    assert table.candidates(10.0).waiting().tolist() == [2.0, 1.0]
+    assert table.candidates(10.0).running().tolist() == [3.0, 2.0]
+    table.observe(0, Gauges(waiting=1.0, running=3.0), 10.2)
+    assert table.candidates(10.2).waiting().tolist() == [1.0, 1.0]
+    reservation.release()
+    assert table.candidates(10.2).waiting().tolist() == [1.0, 1.0]
+
+
+def test_a_pick_that_has_its_first_token_waits_no_longer() -> None:
+    table = table_of(1)
+    table.observe(0, Gauges(waiting=0.0), 10.0)
+    reservation = Ledger(table).reserve(0, prefill_tokens=10)
+    reservation.first_token()
+    assert table.candidates(10.0).waiting().tolist() == [0.0]
+    reservation.release()
+    assert table.candidates(10.0).waiting().tolist() == [0.0]
+
+
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["reserve", "token", "move", "release"]), st.integers(0, 9)), max_size=60
+        st.tuples(st.sampled_from(["reserve", "token", "move", "release", "read"]), st.integers(0, 9)),
+        max_size=60,
     )
 )
 def test_the_books_never_go_below_zero_and_end_at_zero(steps: list[tuple[str, int]]) -> None:
@@ -83,8 +107,13 @@ def test_the_books_never_go_below_zero_and_end_at_zero(steps: list[tuple[str, in
                 reservation.move(number % 3)
             case "release":
                 reservation.release()
+            case "read":
+                table.observe(number % 3, Gauges(waiting=0.0), 1.0)
         assert min(value for column in books(table) for value in column) >= 0
+        assert (table.unread >= 0).all()
+        assert (table.unread <= table.in_flight).all()
         assert table.in_flight.sum() == ledger.open
     for reservation in reservations:
         reservation.release()
     assert books(table) == [[0] * 3] * 3
+    assert not table.unread.any()
