@@ -102,7 +102,7 @@ class Director:
             parser = self._parts.parsers.resolve(request.path)
         except Refusal:
             parser = None
-        return Exchange(self._books, request, None, parser, None)
+        return Exchange(self._books, request, None, parser, None, b"")
 
     def learn(self, exchange: Exchange, body: bytes) -> bytes:
         """Read a body that came after the pick; answers the bytes to forward.
@@ -130,24 +130,22 @@ class Director:
                 self._guarded(learner, "PreRequest", lambda each: each.learn_at(exchange.request, row))
 
     def _route(self, request: Request, arrival: Arrival, body: bytes | None) -> Exchange:
-        parser = None
+        parser, forwarded = None, b""
         if body is not None:
             parser = self._parts.parsers.resolve(request.path)
             self._read(request, parser, body)
+            forwarded = _forwarded(request, parser, body)
+            request.size = len(forwarded)
         self._books.metrics.received(labels_of(request), request.size)
         candidates = self._candidates(arrival.subset)
         self._produce(request, candidates)
         decision = self._parts.scheduler.schedule(request, candidates)
-        exchange = Exchange(self._books, request, decision, parser, self._reserve(request, decision))
         self._learn(request, decision)
-        if parser is not None and body is not None:
-            exchange.body = _forwarded(request, parser, body)
-            request.size = len(exchange.body)
-        return exchange
+        # The last step: nothing that can fail comes between a reservation and the exchange that releases it.
+        return Exchange(self._books, request, decision, parser, self._reserve(request, decision), forwarded)
 
     def _read(self, request: Request, parser: Parser, body: bytes) -> None:
         request.payload = parser.parse(request.path, body)
-        request.size = len(body)
         if request.payload.model is None:
             return
         request.target_model = _either(request.headers, wire.MODEL_REWRITE) or request.model

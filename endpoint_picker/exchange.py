@@ -49,11 +49,12 @@ class Exchange:
         decision: Decision | None,
         parser: Parser | None,
         reservation: Reservation | None,
+        body: bytes,
     ) -> None:
         self.request = request
         self.decision = decision
         self.parser = parser
-        self.body = b""
+        self.body = body
         """The bytes to forward: the client's own unless the model name changed."""
         self.streaming = request.payload.stream
         self.media_type = ""

@@ -11,7 +11,9 @@ from endpoint_picker.core.errors import Internal, Refusal
 from endpoint_picker.core.request import Request
 from endpoint_picker.director import Arrival
 from endpoint_picker.exchange import Exchange
-from endpoint_picker.plugin import Plugin
+from endpoint_picker.parsing.openai import OpenAI
+from endpoint_picker.parsing.paths import Registry
+from endpoint_picker.plugin import Plugin, Wiring
 from tests.fakes.routing import Pool
 
 BODY = json.dumps({"model": "m", "prompt": "a long enough prompt " * 40}).encode()
@@ -76,6 +78,17 @@ def test_a_defect_is_an_internal_error_that_is_logged_and_counted(
     assert "could not be routed" in caplog.text
     assert (pool.open, pool.in_flight) == (0, 0)
     assert pool.sample("llm_d_epp_request_error_total", error_code="Internal") == 1
+
+
+def test_a_rewrite_that_fails_leaves_no_reservation(pool: Pool) -> None:
+    class Clumsy(OpenAI):
+        def rewrite(self, body: bytes, model: str) -> bytes:
+            raise ZeroDivisionError
+
+    pool.rebuild(parsers=Registry([Clumsy("clumsy", None, Wiring(pool.table, pool.metrics))]))
+    with pytest.raises(Internal):
+        route(pool, x_llm_d_model_name_rewrite="other")
+    assert (pool.open, pool.in_flight) == (0, 0)
 
 
 def test_the_second_request_with_a_prefix_goes_where_the_first_went(pool: Pool) -> None:
