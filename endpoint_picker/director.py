@@ -26,7 +26,6 @@ from endpoint_picker.core.errors import (
 from endpoint_picker.core.ledger import Reservation
 from endpoint_picker.core.request import Payload, Request
 from endpoint_picker.exchange import Books, Exchange, labels_of
-from endpoint_picker.observability import logs
 from endpoint_picker.parsing.paths import Registry
 from endpoint_picker.plugin import Learner, Parser, Producer
 from endpoint_picker.scheduling.scheduler import Scheduler
@@ -64,7 +63,6 @@ class Director:
         self._parts = parts
         self._books = parts.books
         self._learners: list[Learner] = [each for each in parts.producers if isinstance(each, Learner)]
-        self._complaints = logs.Sparse(log)
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -145,12 +143,24 @@ class Director:
         return Exchange(self._books, request, decision, parser, self._reserve(request, decision), forwarded)
 
     def _read(self, request: Request, parser: Parser, body: bytes) -> None:
-        request.payload = parser.parse(request.path, body)
+        request.payload = self._parsed(request, parser, body)
         if request.payload.model is None:
             return
         request.target_model = _either(request.headers, wire.MODEL_REWRITE) or request.model
         if not request.target_model:
             raise BadRequest("model not found in request body")
+
+    def _parsed(self, request: Request, parser: Parser, body: bytes) -> Payload:
+        """A parser that fails, other than by refusing the body, leaves a request that is routed unread."""
+        try:
+            return parser.parse(request.path, body)
+        except Refusal:
+            raise
+        except Exception:
+            self._books.complaints.exception(
+                type(parser).__name__, "the body of request %s could not be read", request.id
+            )
+            return Payload()
 
     def _candidates(self, subset: tuple[str, ...] | None) -> Candidates:
         """Everybody in the pool (or in the subset), without those that only fail, if others are left."""
@@ -184,7 +194,9 @@ class Director:
         try:
             call(producer)
         except Exception:
-            self._complaints.exception(name, "producer %s failed in %s; the request goes on", name, point)
+            self._books.complaints.exception(
+                name, "producer %s failed in %s; the request goes on", name, point
+            )
         self._books.metrics.plugin(point, plugin_type, name, self.now() - started)
 
     def _reserve(self, request: Request, decision: Decision) -> Reservation:

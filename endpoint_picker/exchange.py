@@ -4,17 +4,24 @@ The books are the ledger, the metrics and each endpoint's record of failures. Wh
 it settles them once.
 """
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
 
 from endpoint_picker.core.attributes import Key, UncachedTokens
 from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import EndpointTable
 from endpoint_picker.core.ledger import Ledger, Reservation
 from endpoint_picker.core.request import Request, Usage
+from endpoint_picker.observability.logs import Sparse
 from endpoint_picker.observability.metrics import Finished, Metrics, RequestLabels
 from endpoint_picker.plugin import Parser, UsageReader
+
+log = logging.getLogger(__name__)
+
+P = TypeVar("P", Parser, UsageReader)
+T = TypeVar("T")
 
 SERVER_FAILURES: Final = frozenset({500, 502, 503, 504})
 """Answers that say that the replica, not the request, is in trouble."""
@@ -37,6 +44,8 @@ class Books:
     """The fact that says what a request costs on each endpoint."""
     emit_scores: bool = False
     """Show the data plane the total of each scored endpoint."""
+    complaints: Sparse = field(default_factory=lambda: Sparse(log))
+    """Where broken plugins are told of, at most once in a while."""
 
 
 class Exchange:
@@ -79,7 +88,7 @@ class Exchange:
             self._books.metrics.refused(self._labels, "ModelServerError")
         self._judge(status)
         if status < 400 and self.parser is not None:
-            self._usage = self.parser.usage(streaming=self.streaming)
+            self._usage = self._guarded(lambda parser: parser.usage(streaming=self.streaming), self.parser)
 
     def response_chunk(self, data: bytes) -> None:
         """A part of the response body, as the replica sent it."""
@@ -94,7 +103,7 @@ class Exchange:
         self._last_chunk = now
         self._response_bytes += len(data)
         if self._usage is not None:
-            self._usage.feed(data)
+            self._guarded(lambda usage: usage.feed(data), self._usage)
         self._busy += self._books.clock() - now
 
     def prefilled(self) -> None:
@@ -124,9 +133,9 @@ class Exchange:
         if not self._open:
             return
         self._open = False
-        self._book(-1)
         if self._reservation is not None:
             self._reservation.release()
+        self._book(-1)
         if complete:
             self._books.metrics.response_processed(self._busy)
             self._books.metrics.finished(self._labels, self._outcome())
@@ -136,10 +145,22 @@ class Exchange:
         return Finished(
             seconds=self._books.clock() - start,
             response_bytes=self._response_bytes,
-            usage=self._usage.finish() if self._usage is not None else Usage(),
+            usage=(self._usage and self._guarded(lambda usage: usage.finish(), self._usage)) or Usage(),
             streaming=self.streaming,
             first_token_seconds=None if self._first_token is None else self._first_token - start,
         )
+
+    def _guarded(self, call: Callable[[P], T], plugin: P) -> T | None:
+        """A parser that fails on a response loses the usage, not the response."""
+        try:
+            return call(plugin)
+        except Exception:
+            self._usage = None
+            name = type(self.parser).__name__
+            self._books.complaints.exception(
+                name, "the usage of request %s could not be read", self.request.id
+            )
+            return None
 
     def _judge(self, status: int) -> None:
         """Count failures in a row, and leave a replica alone for a while that only fails."""

@@ -8,12 +8,12 @@ from endpoint_picker.core.attributes import prefix_match
 from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import Candidates
 from endpoint_picker.core.errors import Internal, Refusal
-from endpoint_picker.core.request import Request
+from endpoint_picker.core.request import Payload, Request, Usage
 from endpoint_picker.director import Arrival
 from endpoint_picker.exchange import Exchange
 from endpoint_picker.parsing.openai import OpenAI
 from endpoint_picker.parsing.paths import Registry
-from endpoint_picker.plugin import Plugin, Wiring
+from endpoint_picker.plugin import Plugin, UsageReader, Wiring
 from tests.fakes.routing import Pool
 
 BODY = json.dumps({"model": "m", "prompt": "a long enough prompt " * 40}).encode()
@@ -89,6 +89,49 @@ def test_a_rewrite_that_fails_leaves_no_reservation(pool: Pool) -> None:
     with pytest.raises(Internal):
         route(pool, x_llm_d_model_name_rewrite="other")
     assert (pool.open, pool.in_flight) == (0, 0)
+
+
+class Blind(OpenAI):
+    """A parser that fails on everything."""
+
+    def parse(self, path: str, body: bytes) -> Payload:
+        raise ZeroDivisionError
+
+    def usage(self, *, streaming: bool) -> UsageReader:
+        raise ZeroDivisionError
+
+
+class Torn(OpenAI):
+    """A parser whose readers fail on everything."""
+
+    def usage(self, *, streaming: bool) -> UsageReader:
+        return TornReader()
+
+
+class TornReader:
+    def feed(self, chunk: bytes) -> None:
+        raise ZeroDivisionError
+
+    def finish(self) -> Usage:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("parser", [Blind, Torn])
+@pytest.mark.parametrize("chunks", [(b"{}",), ()])
+def test_a_broken_parser_loses_what_it_reads_not_the_request(
+    pool: Pool, parser: type[OpenAI], chunks: tuple[bytes, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    pool.rebuild(parsers=Registry([parser("broken", None, Wiring(pool.table, pool.metrics))]))
+    exchange = route(pool)
+    assert exchange.decision is not None
+    assert exchange.body == BODY
+    exchange.response_headers({":status": "200"})
+    for chunk in chunks:
+        exchange.response_chunk(chunk)
+    exchange.end(complete=True)
+    assert "could not be read" in caplog.text
+    assert (pool.open, pool.in_flight) == (0, 0)
+    assert pool.sample("llm_d_epp_request_duration_seconds_count") == 1
 
 
 def test_the_second_request_with_a_prefix_goes_where_the_first_went(pool: Pool) -> None:
