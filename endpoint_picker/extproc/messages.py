@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 PIECE_BYTES: Final = 62_000
 """Largest body piece that we send: 64 KiB is the advice for full duplex, less room for the framing."""
@@ -143,6 +143,16 @@ class Immediate:
 
 
 Reply = HeadersReply | Piece | BodyReply | TrailersReply | Immediate
+
+
+class Half(Protocol):
+    """One side of the conversation: takes its messages in order, answers each with what is to be sent."""
+
+    def headers(self, headers: Headers) -> list[Reply]: ...
+
+    def body(self, body: Body) -> list[Reply]: ...
+
+    def trailers(self) -> list[Reply]: ...
 
 
 def pieces(side: Side, data: bytes, *, end_of_stream: bool) -> list[Reply]:

@@ -7,7 +7,7 @@ answer before it sends the body, in NONE mode no body comes, and an upgraded con
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from endpoint_picker.core import wire
 from endpoint_picker.core.errors import Internal, PayloadTooLarge
@@ -17,6 +17,7 @@ from endpoint_picker.extproc.messages import (
     Body,
     BodyMode,
     BodyReply,
+    Half,
     Headers,
     HeadersReply,
     Modes,
@@ -33,16 +34,6 @@ Route = Callable[[Mapping[str, str], bytes | None], Exchange]
 """Headers and body → the routed exchange; raises a Refusal."""
 Learn = Callable[[bytes], bytes]
 """A body that came after the pick → the bytes to forward."""
-
-
-class Half(Protocol):
-    """Takes the request's messages in order; answers each with what is to be sent."""
-
-    def headers(self, headers: Headers) -> list[Reply]: ...
-
-    def body(self, body: Body) -> list[Reply]: ...
-
-    def trailers(self) -> list[Reply]: ...
 
 
 class Gathered:

@@ -5,7 +5,7 @@
 are left alone but for one that says that we were here, so repeated ones such as `set-cookie` survive.
 """
 
-from typing import Final, Protocol
+from typing import Final
 
 from endpoint_picker.core import wire
 from endpoint_picker.exchange import Exchange
@@ -13,6 +13,7 @@ from endpoint_picker.extproc.messages import (
     Body,
     BodyMode,
     BodyReply,
+    Half,
     Headers,
     HeadersReply,
     Modes,
@@ -28,16 +29,6 @@ SIDE: Final = Side.RESPONSE
 HELD_BYTES: Final = 1 << 20
 """A JSON document goes on in one go up to this size, and as it comes from there on."""
 MARK: Final = Mutation(set=((wire.WENT_THROUGH, "true"),))
-
-
-class Half(Protocol):
-    """Takes the response's messages in order; answers each with what is to be sent."""
-
-    def headers(self, headers: Headers) -> list[Reply]: ...
-
-    def body(self, body: Body) -> list[Reply]: ...
-
-    def trailers(self) -> list[Reply]: ...
 
 
 def half_for(modes: Modes, exchange: Exchange) -> Half:

@@ -17,6 +17,7 @@ from endpoint_picker.extproc.messages import (
     SUPPORTED_MODES,
     Body,
     BodyMode,
+    Half,
     Headers,
     Immediate,
     Incoming,
@@ -47,8 +48,8 @@ class Stream:
         self._asked = False
         """The director was asked; what it refuses it has counted."""
         self._exchange: Exchange | None = None
-        self._request: requests.Half | None = None
-        self._response: responses.Half | None = None
+        self._request: Half | None = None
+        self._response: Half | None = None
         self._fields: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
@@ -101,7 +102,7 @@ class Stream:
         if message.served is not None and self._exchange is not None:
             self._director.served(self._exchange, message.served)
 
-    def _request_half(self, message: Incoming) -> requests.Half:
+    def _request_half(self, message: Incoming) -> Half:
         first = isinstance(message.event, Headers)
         if first and self._request is not None:
             raise OutOfOrder("a second time request headers")
@@ -120,7 +121,7 @@ class Stream:
         if declared.isdecimal() and len(declared) < 20 and int(declared) > self._limit:
             raise requests.too_large(self._limit)
 
-    def _response_half(self, message: Incoming) -> responses.Half:
+    def _response_half(self, message: Incoming) -> Half:
         first = isinstance(message.event, Headers)
         if first and self._response is not None:
             raise OutOfOrder("a second time response headers")

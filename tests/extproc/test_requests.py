@@ -45,12 +45,6 @@ from tests.fakes.talks import (
     talk,
 )
 
-
-@pytest.fixture
-def pool() -> Pool:
-    return pool_of_three()
-
-
 # === full duplex, the request ===
 
 

@@ -30,15 +30,8 @@ from tests.fakes.talks import (
     STREAMED,
     exchange,
     marked,
-    pool_of_three,
     talk,
 )
-
-
-@pytest.fixture
-def pool() -> Pool:
-    return pool_of_three()
-
 
 # === the response ===
 

@@ -24,13 +24,7 @@ from tests.fakes.playbook import (
     routed,
 )
 from tests.fakes.routing import Pool
-from tests.fakes.talks import BEST, BUFFERED, NONE, PROMPT, STREAMED, exchange, pool_of_three, talk
-
-
-@pytest.fixture
-def pool() -> Pool:
-    return pool_of_three()
-
+from tests.fakes.talks import BEST, BUFFERED, NONE, PROMPT, STREAMED, exchange, talk
 
 # === refusals ===
 
