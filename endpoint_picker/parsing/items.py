@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from endpoint_picker.parsing.bodies import ABSENT, opening, string
-from endpoint_picker.parsing.prompts import digest, given
+from endpoint_picker.parsing.prompts import digest, given, said
 
 
 class ItemPart(msgspec.Struct):
@@ -40,13 +40,7 @@ class Item(msgspec.Struct):
 
     def prompt(self) -> Iterator[bytes]:
         """The bytes that stand for this item."""
-        if self.role:
-            yield self.role.encode()
-        if isinstance(self.content, str):
-            yield self.content.encode()
-        elif self.content:
-            for part in self.content:
-                yield from part.prompt()
+        return said(self.role, self.content)
 
 
 _ITEM: Final = msgspec.json.Decoder(Item)

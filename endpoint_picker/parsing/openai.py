@@ -14,7 +14,7 @@ from endpoint_picker.parsing import usage
 from endpoint_picker.parsing.bodies import ABSENT, Body, Complaints, count, parse
 from endpoint_picker.parsing.items import Item, loose
 from endpoint_picker.parsing.paths import trimmed
-from endpoint_picker.parsing.prompts import Media, TextOrIds, digest, expect, given, one_or_more
+from endpoint_picker.parsing.prompts import Media, TextOrIds, digest, expect, given, one_or_more, said
 from endpoint_picker.parsing.rewrite import replace_model
 from endpoint_picker.plugin import Plugin, UsageReader
 
@@ -50,13 +50,7 @@ class Message(msgspec.Struct):
 
     def prompt(self) -> Iterator[bytes]:
         """The bytes that stand for this message."""
-        if self.role:
-            yield self.role.encode()
-        if isinstance(self.content, str):
-            yield self.content.encode()
-        elif self.content:
-            for part in self.content:
-                yield from part.prompt()
+        yield from said(self.role, self.content)
         yield given(self.tool_calls)
 
 

@@ -8,7 +8,7 @@ and what makes the model see something else (an image, a tool call) makes the pr
 import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import numpy as np
@@ -123,3 +123,20 @@ def _text(item: str | int) -> bytes:
     if isinstance(item, int):
         raise ValueError("texts and token ids are mixed in one prompt")
     return item.encode()
+
+
+class Part(Protocol):
+    """One part of a message."""
+
+    def prompt(self) -> Iterator[bytes]: ...
+
+
+def said(role: str | None, content: str | Sequence[Part] | None) -> Iterator[bytes]:
+    """The bytes that stand for a message: who speaks, then the text or the parts."""
+    if role:
+        yield role.encode()
+    if isinstance(content, str):
+        yield content.encode()
+    elif content:
+        for part in content:
+            yield from part.prompt()
