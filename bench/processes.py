@@ -33,6 +33,10 @@ class Process:
                 command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True
             )
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
     def output(self) -> str:
         """The last lines that it wrote."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-LAST_LINES:])

@@ -1,6 +1,6 @@
 """Cost of prefix matching: hashing, lookup, insert and memory, then the producers as a request meets them.
 
-Run with `python -m bench.micro_prefix`; `--quick` leaves out the full index (3.1 million blocks).
+Run with `python -m bench.micro.prefix`; `--quick` leaves out the full index (3.1 million blocks).
 """
 
 import argparse

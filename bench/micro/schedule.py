@@ -1,4 +1,4 @@
-"""CPU time of one scheduling cycle, without any I/O: `python -m bench.micro_schedule`.
+"""CPU time of one scheduling cycle, without any I/O: `python -m bench.micro.schedule`.
 
 The default profile (queue 2, KV cache 2, prefix 3, best total) runs over pools of three sizes, with fresh
 gauges and a prefix match at every third endpoint; the budgets are those of the design.

@@ -1,0 +1,1 @@
+"""What single steps of a request cost, without any I/O."""

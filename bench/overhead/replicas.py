@@ -1,0 +1,154 @@
+"""Fake replicas that cost next to nothing: `python -m bench.overhead.replicas --count 100`.
+
+One process, one port for each replica. Whatever it is asked, it answers with the same small JSON document,
+or with events at a pace that a header names; `GET` answers the metrics page. Prints a line `listening
+IP:PORT` for each replica and serves until it is stopped.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import random
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import uvloop
+
+from bench.overhead.http1 import Message
+from bench.overhead.page import MODEL, pages
+
+PAGES: Final = 16
+SEED: Final = 3
+STREAM: Final = re.compile(rb"\r\nx-bench-stream: (\d+) ([0-9.]+)")
+"""How many events, and the seconds between two."""
+BACKLOG: Final = 1024
+
+
+def stream_header(events: int, gap: float) -> str:
+    """What asks for such a stream."""
+    return f"x-bench-stream: {events} {gap:g}"
+
+
+# === what is said ===
+
+
+def _answer(kind: str, body: bytes) -> bytes:
+    head = (
+        f"HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _document(kind: str, choice: dict[str, Any], **fields: Any) -> bytes:
+    document = {
+        "id": "chatcmpl-5f0c7ab2b5d04c8aa8d9cf1d26be0a13",
+        "object": kind,
+        "created": 1_700_000_000,
+        "model": MODEL,
+        "choices": [{"index": 0, "logprobs": None, "finish_reason": None, **choice}],
+    }
+    return json.dumps(document | fields, separators=(",", ":")).encode()
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+USAGE: Final = {
+    "prompt_tokens": 512,
+    "completion_tokens": 24,
+    "total_tokens": 536,
+    "prompt_tokens_details": {"cached_tokens": 256},
+}
+SAID: Final = {"message": {"role": "assistant", "content": "The harbour lies under the meadow. " * 4}}
+DOCUMENT: Final = _answer("application/json", _document("chat.completion", SAID, usage=USAGE))
+STREAM_HEAD: Final = (
+    b"HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
+)
+EVENT: Final = _chunk(
+    b"data: " + _document("chat.completion.chunk", {"delta": {"content": " harbour"}}) + b"\n\n"
+)
+LAST_EVENTS: Final = b"".join(
+    (
+        _chunk(b"data: " + _document("chat.completion.chunk", {"delta": {}}, usage=USAGE) + b"\n\n"),
+        _chunk(b"data: [DONE]\n\n"),
+        b"0\r\n\r\n",
+    )
+)
+
+
+# === who says it ===
+
+
+class Conversation(asyncio.Protocol):
+    """One connection, one request after the other."""
+
+    def __init__(self, metrics: Iterator[bytes], rng: random.Random) -> None:
+        self._metrics = metrics
+        self._rng = rng
+        self._loop = asyncio.get_running_loop()
+        self._request = Message()
+        self._transport: Any = None
+        self._next: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._next is not None:
+            self._next.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._request.feed(data):
+            return
+        head, self._request = self._request.head, Message()
+        if head.startswith(b"GET "):
+            self._transport.write(next(self._metrics))
+        elif asked := STREAM.search(head):
+            self._transport.write(STREAM_HEAD)
+            gap = float(asked[2])
+            # Streams that began together must not stay in step.
+            self._later(self._loop.time() + gap * self._rng.random(), int(asked[1]), gap)
+        else:
+            self._transport.write(DOCUMENT)
+
+    def _later(self, when: float, left: int, gap: float) -> None:
+        self._next = self._loop.call_at(when, self._say, when, left, gap)
+
+    def _say(self, when: float, left: int, gap: float) -> None:
+        """The next event. The time counts from the last due moment, so that delays do not add up."""
+        if not left:
+            self._transport.write(LAST_EVENTS)
+            return
+        self._transport.write(EVENT)
+        self._later(when + gap, left - 1, gap)
+
+
+async def serve(count: int) -> None:
+    """All replicas, until cancelled."""
+    loop, rng = asyncio.get_running_loop(), random.Random(SEED)
+    answers = [_answer("text/plain; version=1.0.0; charset=utf-8", each) for each in pages(PAGES, SEED)]
+    for number in range(count):
+        metrics = itertools.cycle(answers[number % PAGES :] + answers[: number % PAGES])
+        server = await loop.create_server(
+            lambda metrics=metrics: Conversation(metrics, rng),  # type: ignore[misc]
+            "127.0.0.1",
+            0,
+            backlog=BACKLOG,
+        )
+        print(f"listening 127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    await asyncio.Event().wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=1, help="how many replicas (default: 1)")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(parser.parse_args().count))
+
+
+if __name__ == "__main__":
+    main()
