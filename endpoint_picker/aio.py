@@ -2,12 +2,14 @@
 
 A task that nobody refers to may vanish, one that fails may do so in silence, and one that is not waited for
 outlives the shutdown. So tasks start here and nowhere else: named, referenced, guarded. Beside them stand
-the loop that background work is made of, and the waiting times after failures.
+the loop that background work is made of, the waiting times after failures, and the socket that each of our
+servers listens on.
 """
 
 import asyncio
 import logging
 import random
+import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -116,3 +118,10 @@ class Backoff:
     def reset(self) -> None:
         """It worked: the next failure counts as the first."""
         self.failures = 0
+
+
+def listen(port: int, backlog: int = 128) -> socket.socket:
+    """One socket for IPv4 and IPv6, so that a free port is the same for both. Raises OSError."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=backlog)
+    return socket.create_server(("", port), backlog=backlog)

@@ -5,7 +5,7 @@ import logging
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,21 +20,31 @@ from endpoint_picker.datalayer.discovery import parse_endpoints_flag
 from endpoint_picker.datalayer.scrape import Scraper
 from endpoint_picker.director import Director, Parts
 from endpoint_picker.exchange import Books
-from endpoint_picker.extproc import codec
-from endpoint_picker.extproc.server import Limits, Server
+from endpoint_picker.extproc import codec, conversation
 from endpoint_picker.observability import admin
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.parsing.paths import Registry
 from endpoint_picker.plugin import Wiring
-from endpoint_picker.transport import tls
-from endpoint_picker.transport.health import Health, HealthServer
+from endpoint_picker.transport import grpcio, http2, tls
+from endpoint_picker.transport.health import Health
+from endpoint_picker.transport.limits import Limits
 
 log = logging.getLogger(__name__)
 
 FIRST_SCRAPE_SECONDS: Final = 1.5
 """How long the start waits for the first reading of each replica: one scrape deadline and a little."""
+SHELLS: Final[Mapping[str, type[http2.Server] | type[grpcio.Server]]] = {
+    "http2": http2.Server,
+    "grpcio": grpcio.Server,
+}
+"""What carries the conversations, by the value of --transport."""
 LAST_STREAMS_SECONDS: Final = 100.0
 """How long open streams may take to end after the drain: less than a pod's usual grace of 130 s."""
+
+HEALTH_MESSAGE: Final = 1 << 20
+"""Bytes; a question about a service's health is a name."""
+
+Server = http2.Server | grpcio.Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,7 @@ class Options:
     """Used where there is no file; empty means the default configuration."""
     endpoints: str = ""
     pool: str = "epp"
+    transport: str = "http2"
     grpc_port: int = 9002
     health_port: int = 9003
     metrics_port: int = 9090
@@ -87,12 +98,8 @@ class App:
         """Serve until a signal. Raises ConfigError or OSError when it cannot start."""
         stop = _signals()
         tasks = aio.Tasks()
-        server = Server(self._director, _limits(self._options))
-        health = Health(codec.SERVICE, ready=lambda: self._ready, live=lambda: self._live)
-        health_server = HealthServer(health.handler())
+        server, health_server = self._servers()
         page = admin.Page(self._metrics)
-        if self._options.health_on_grpc_port:
-            server.add(health.handler())
         try:
             await self._fill(tasks)
             ports = (
@@ -107,7 +114,7 @@ class App:
             await tasks.close()
             await self._scraper.close()
             await page.stop()
-            await health_server.stop()
+            await health_server.stop(0.0)
             await server.stop(0.0)
 
     # === building ===
@@ -150,6 +157,15 @@ class App:
             )
         )
 
+    def _servers(self) -> tuple[Server, Server]:
+        """What serves the conversation, and what serves health."""
+        shell, options = SHELLS[self._options.transport], self._options
+        health = Health(codec.SERVICE, ready=lambda: self._ready, live=lambda: self._live).services()
+        services = conversation.services(self._director, max_request_body_bytes=options.max_request_body)
+        if options.health_on_grpc_port:
+            services = {**services, **health}
+        return shell(services, _limits(options)), shell(health, Limits(message=HEALTH_MESSAGE))
+
     # === starting ===
 
     async def _fill(self, tasks: aio.Tasks) -> None:
@@ -175,11 +191,15 @@ class App:
     async def _listen(self, server: Server) -> int:
         options = self._options
         if not options.secure:
-            return await server.start(options.grpc_port, None)
-        if options.cert_path is None:
-            return await server.start(options.grpc_port, tls.self_signed())
-        renewed = tls.reloader(options.cert_path, _keep_certificate) if options.cert_reload else None
-        return await server.start(options.grpc_port, tls.load(options.cert_path), renewed)
+            return await server.start(options.grpc_port)
+        return await server.start(options.grpc_port, self._certificates())
+
+    def _certificates(self) -> tls.Certificates:
+        folder = self._options.cert_path
+        if folder is None:
+            return tls.Certificates(tls.self_signed())
+        renewed = tls.reloader(folder, _keep_certificate) if self._options.cert_reload else None
+        return tls.Certificates(tls.load(folder), renewed)
 
     # === ending ===
 
@@ -206,7 +226,8 @@ class App:
 
 
 def _limits(options: Options) -> Limits:
-    return Limits(options.max_request_body, options.max_receive, options.max_send)
+    message = options.max_receive or conversation.largest_message(options.max_request_body)
+    return Limits(message=message, assembling=2 * message, send_message=options.max_send)
 
 
 def _signals() -> "asyncio.Queue[signal.Signals]":

@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import uvloop
 
 from endpoint_picker import __version__
-from endpoint_picker.app import App, Options
+from endpoint_picker.app import SHELLS, App, Options
 from endpoint_picker.config import units
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.observability import logs
@@ -49,6 +49,12 @@ def switch(text: str) -> bool:
         case "false" | "f" | "0":
             return False
     raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def transport(text: str) -> str:
+    if text in SHELLS:
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(SHELLS)}")
 
 
 def port(text: str) -> int:
@@ -100,6 +106,7 @@ POOL: Final = (
     Flag("pool-name", str, "epp", "name of the pool in metrics (default: epp)", "NAME"),
 )
 SERVING: Final = (
+    Flag("transport", transport, "http2", "http2, or grpcio: the library's server (default: http2)", "NAME"),
     Flag("grpc-port", port, 9002, "ext_proc (default: 9002)", "PORT"),
     Flag("grpc-health-port", port, 9003, "gRPC health, plaintext (default: 9003)", "PORT"),
     Flag("metrics-port", port, 9090, "/metrics over HTTP (default: 9090)", "PORT"),
@@ -120,7 +127,11 @@ SERVING: Final = (
 BEHAVIOUR: Final = (
     Flag("max-request-body-bytes", size, 64 << 20, "larger request bodies get 413 (default: 64Mi)", "SIZE"),
     Flag(
-        "refresh-metrics-interval", seconds, 0.2, "between two readings of a replica (default: 200ms)", "TIME"
+        "refresh-metrics-interval",
+        seconds,
+        0.2,
+        "between two readings of a busy replica (default: 200ms)",
+        "TIME",
     ),
     Flag("metrics-staleness-threshold", seconds, 2.0, "older readings count no longer (default: 2s)", "TIME"),
     Flag("disable-endpoint-subset-filter", switch, False, "ignore the data plane's subset hint"),
@@ -209,6 +220,7 @@ def options(flags: argparse.Namespace) -> Options:
         config_text=flags.config_text,
         endpoints=flags.endpoints,
         pool=flags.pool_name,
+        transport=flags.transport,
         grpc_port=flags.grpc_port,
         health_port=flags.grpc_health_port,
         metrics_port=flags.metrics_port,

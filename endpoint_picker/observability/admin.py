@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-import socket
 from typing import Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client.exposition import choose_encoder
 
+from endpoint_picker import aio
 from endpoint_picker.observability.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Page:
     async def start(self, port: int) -> int:
         """Listen on all interfaces; answers the port. Raises OSError when it is taken."""
         await self._runner.setup()
-        listening = _listen(port)
+        listening = aio.listen(port)
         await web.SockSite(self._runner, listening).start()
         return int(listening.getsockname()[1])
 
@@ -48,10 +48,3 @@ class Page:
         # Many label sets make a page of megabytes: on a thread it holds up no request.
         body = await asyncio.to_thread(encode, self._metrics.registry)
         return web.Response(body=body, headers={"Content-Type": content_type})
-
-
-def _listen(port: int) -> socket.socket:
-    """One socket for IPv4 and IPv6, so that a free port is the same for both."""
-    if socket.has_dualstack_ipv6():
-        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-    return socket.create_server(("", port))

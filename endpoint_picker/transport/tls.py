@@ -1,6 +1,8 @@
 """Certificates of the serving port: the operator's own, or a self-signed one made at the start."""
 
 import datetime
+import ssl
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +88,55 @@ def reloader(folder: Path, on_error: Callable[[ConfigError], None]) -> Callable[
             return None
 
     return changed
+
+
+Renewed = Callable[[], Identity | None]
+"""Answers a new identity when there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """What a port proves itself with."""
+
+    identity: Identity
+    """At the start."""
+    renewed: Renewed | None = None
+    """Asked before each handshake."""
+
+    def context(self) -> ssl.SSLContext:
+        """For handshakes of HTTP/2. Connections that are open keep what they began with."""
+        context = server_context(self.identity)
+        if self.renewed is not None:
+            context.sni_callback = _Switch(server_context(self.identity), self.renewed)
+        return context
+
+
+class _Switch:
+    """Puts a handshake into the newest context; called early in each of them, with or without a name."""
+
+    def __init__(self, newest: ssl.SSLContext, renewed: Renewed) -> None:
+        self._newest = newest
+        self._renewed = renewed
+
+    def __call__(self, handshake: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        identity = self._renewed()
+        if identity is not None:
+            self._newest = server_context(identity)
+        handshake.context = self._newest
+
+
+def server_context(identity: Identity) -> ssl.SSLContext:
+    """TLS 1.2 and newer (RFC 9113, 9.2), with `h2` as the only protocol to be agreed on (3.2)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    # The library takes files only; the key is readable to nobody else, and gone when it is read.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / CERTIFICATE).write_bytes(identity.certificate)
+        (folder / KEY).write_bytes(identity.key)
+        context.load_cert_chain(folder / CERTIFICATE, folder / KEY)
+    return context
 
 
 def _stamp(folder: Path) -> tuple[tuple[int, int], ...]:

@@ -1,10 +1,13 @@
 """Every test here starts real processes: it says so, and has time enough on a busy machine."""
 
+import functools
 import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.fakes import stack as whole
 
 HERE = Path(__file__).parent
 SECONDS = 120
@@ -18,6 +21,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.timeout(SECONDS))
+
+
+@pytest.fixture
+def stack(transport: str) -> whole.Building:
+    """Builds the whole of it, with each transport in turn."""
+    return functools.partial(whole.stack, transport=transport)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,7 @@ import yaml
 from bench.envoys import BINARY, Config, cluster, connection_manager, ext_proc, load
 from bench.processes import ROOT, free_port
 from tests.fakes.replica import Pace
-from tests.fakes.stack import COMPLETIONS, stack
+from tests.fakes.stack import COMPLETIONS, Building
 
 NAMES: Final = ("standalone", "fallback", "lean")
 README: Final = ROOT / "envoy" / "README.md"
@@ -47,7 +47,9 @@ def test_lean_is_standalone_without_the_response_body() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_request_passes_and_nothing_is_bounded_at_1024(tmp_path: Path, name: str) -> None:
+async def test_a_request_passes_and_nothing_is_bounded_at_1024(
+    stack: Building, tmp_path: Path, name: str
+) -> None:
     async with stack(tmp_path, name, names=("a",)) as gateway:
         answer = await gateway.ask()
         assert (answer.status, answer.replica) == (200, "a")
@@ -57,7 +59,9 @@ async def test_a_request_passes_and_nothing_is_bounded_at_1024(tmp_path: Path, n
                 assert f"{cluster_name}::default_priority::max_{limit}::40000" in clusters
 
 
-async def test_in_lean_mode_the_picker_sees_the_end_of_a_response_but_not_its_body(tmp_path: Path) -> None:
+async def test_in_lean_mode_the_picker_sees_the_end_of_a_response_but_not_its_body(
+    stack: Building, tmp_path: Path
+) -> None:
     asked = {"model": "tiny", "prompt": "hi", "stream": True}
     async with stack(tmp_path, "lean", names=("a",)) as gateway:
         (replica,) = gateway.replicas
@@ -73,7 +77,7 @@ async def test_in_lean_mode_the_picker_sees_the_end_of_a_response_but_not_its_bo
         assert await gateway.picker.sum_of("llm_d_epp_response_size_bytes_sum") == 0
 
 
-async def test_tls_as_the_readme_says(tmp_path: Path) -> None:
+async def test_tls_as_the_readme_says(stack: Building, tmp_path: Path) -> None:
     def over_tls(config: Config) -> None:
         cluster(config, "ext_proc").update(snippet("transport_socket"))
 
@@ -82,7 +86,7 @@ async def test_tls_as_the_readme_says(tmp_path: Path) -> None:
         assert await gateway.envoy.counter("cluster.ext_proc.ssl.handshake") == 1
 
 
-async def test_the_readme_names_two_endpoints_as_the_fallback_needs(tmp_path: Path) -> None:
+async def test_the_readme_names_two_endpoints_as_the_fallback_needs(stack: Building, tmp_path: Path) -> None:
     example = yaml.safe_dump(snippet("maxNumOfEndpoints"))
     async with stack(tmp_path, "fallback", config=example) as gateway:
         await gateway.ask()
@@ -91,7 +95,7 @@ async def test_the_readme_names_two_endpoints_as_the_fallback_needs(tmp_path: Pa
         assert sorted(named.split(",")) == sorted(replica.address for replica in gateway.replicas)
 
 
-async def test_a_list_of_replicas_in_a_file_is_read_again(tmp_path: Path) -> None:
+async def test_a_list_of_replicas_in_a_file_is_read_again(stack: Building, tmp_path: Path) -> None:
     """The two examples of the README; nobody listens where the first list says."""
     file, listed = tmp_path / "replicas.yaml", snippet("ClusterLoadAssignment")
     (endpoint,) = listed["resources"][0]["endpoints"][0]["lb_endpoints"]
@@ -118,7 +122,7 @@ async def test_a_list_of_replicas_in_a_file_is_read_again(tmp_path: Path) -> Non
         await gateway.settles(200, status)
 
 
-async def test_a_body_that_is_too_large_to_hold_is_refused(tmp_path: Path) -> None:
+async def test_a_body_that_is_too_large_to_hold_is_refused(stack: Building, tmp_path: Path) -> None:
     def small(config: Config) -> None:
         hosts = connection_manager(config)["route_config"]["virtual_hosts"]
         assert hosts[0]["request_body_buffer_limit"] == 64 << 20

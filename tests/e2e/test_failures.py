@@ -11,7 +11,7 @@ import pytest
 
 from bench.envoys import Config, cluster, connection_manager
 from tests.fakes.replica import Pace, Replica
-from tests.fakes.stack import COMPLETIONS, Stack, stack
+from tests.fakes.stack import COMPLETIONS, Building, Stack
 
 DESTINATION: Final = "x-gateway-destination-endpoint"
 STREAM: Final = {"model": "tiny", "prompt": "hi", "stream": True}
@@ -56,7 +56,7 @@ async def in_flight_at(gateway: Stack, replica: Replica) -> float:
 # === a replica fails ===
 
 
-async def test_a_replica_killed_in_a_stream_breaks_that_stream_alone(tmp_path: Path) -> None:
+async def test_a_replica_killed_in_a_stream_breaks_that_stream_alone(stack: Building, tmp_path: Path) -> None:
     async with stack(tmp_path, prepare=paced) as gateway:
         doomed, other = gateway.replicas
         async with open_stream(gateway) as broken:
@@ -75,7 +75,7 @@ async def test_a_replica_killed_in_a_stream_breaks_that_stream_alone(tmp_path: P
         await gateway.settles(0, gateway.in_flight)
 
 
-async def test_a_client_that_goes_away_leaves_nothing_in_the_books(tmp_path: Path) -> None:
+async def test_a_client_that_goes_away_leaves_nothing_in_the_books(stack: Building, tmp_path: Path) -> None:
     async with stack(tmp_path, names=("a",), prepare=paced) as gateway:
         async with open_stream(gateway) as response:
             allow(gateway.replicas[0], 1)
@@ -85,7 +85,9 @@ async def test_a_client_that_goes_away_leaves_nothing_in_the_books(tmp_path: Pat
         await gateway.settles(0, gateway.in_flight)
 
 
-async def test_envoys_own_answer_reaches_the_picker_as_a_failure_of_the_replica(tmp_path: Path) -> None:
+async def test_envoys_own_answer_reaches_the_picker_as_a_failure_of_the_replica(
+    stack: Building, tmp_path: Path
+) -> None:
     """A refused connection: Envoy's 503 passes the picker with its `:status`."""
 
     async def failures() -> float:
@@ -100,7 +102,7 @@ async def test_envoys_own_answer_reaches_the_picker_as_a_failure_of_the_replica(
         await gateway.settles(0, gateway.in_flight)
 
 
-async def test_a_replica_that_only_fails_is_left_alone(tmp_path: Path) -> None:
+async def test_a_replica_that_only_fails_is_left_alone(stack: Building, tmp_path: Path) -> None:
     async with stack(tmp_path, prepare=prefer_first) as gateway:
         await gateway.replicas[0].die()
         answers = [await gateway.ask() for _ in range(6)]
@@ -110,7 +112,7 @@ async def test_a_replica_that_only_fails_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [10, 10 << 20])
 async def test_a_dead_first_choice_is_served_by_the_second_and_the_picker_is_told(
-    tmp_path: Path, size: int
+    stack: Building, tmp_path: Path, size: int
 ) -> None:
     """The books follow the request to who serves it."""
     async with stack(tmp_path, "fallback", most=2, prepare=paced) as gateway:
@@ -129,7 +131,7 @@ async def test_a_dead_first_choice_is_served_by_the_second_and_the_picker_is_tol
         await gateway.settles(0, gateway.in_flight)
 
 
-async def test_the_books_follow_a_stream_to_the_second_choice(tmp_path: Path) -> None:
+async def test_the_books_follow_a_stream_to_the_second_choice(stack: Building, tmp_path: Path) -> None:
     async with stack(tmp_path, "fallback", most=2, prepare=paced) as gateway:
         dead, second = gateway.replicas
         await dead.die()
@@ -142,7 +144,9 @@ async def test_the_books_follow_a_stream_to_the_second_choice(tmp_path: Path) ->
         await gateway.settles(0, gateway.in_flight)
 
 
-async def test_when_every_named_endpoint_is_dead_the_fallback_policy_finds_another(tmp_path: Path) -> None:
+async def test_when_every_named_endpoint_is_dead_the_fallback_policy_finds_another(
+    stack: Building, tmp_path: Path
+) -> None:
     """With a single retry: the one that has just failed is not tried again."""
 
     def once(config: Config) -> None:
@@ -160,7 +164,9 @@ async def test_when_every_named_endpoint_is_dead_the_fallback_policy_finds_anoth
 
 
 @pytest.mark.parametrize("name", ["standalone", "lean"])
-async def test_without_the_picker_requests_fail_at_once_until_it_is_back(tmp_path: Path, name: str) -> None:
+async def test_without_the_picker_requests_fail_at_once_until_it_is_back(
+    stack: Building, tmp_path: Path, name: str
+) -> None:
     async with stack(tmp_path, name, names=("a",)) as gateway:
         assert (await gateway.ask()).status == 200
         gateway.picker.kill()
@@ -173,7 +179,7 @@ async def test_without_the_picker_requests_fail_at_once_until_it_is_back(tmp_pat
         await gateway.settles(0, gateway.in_flight)
 
 
-async def test_without_the_picker_requests_go_round_until_it_is_back(tmp_path: Path) -> None:
+async def test_without_the_picker_requests_go_round_until_it_is_back(stack: Building, tmp_path: Path) -> None:
     async with stack(tmp_path, "fallback", prepare=prefer_first) as gateway:
         assert (await gateway.ask()).replica == "a"
         gateway.picker.kill()
@@ -191,7 +197,7 @@ async def test_without_the_picker_requests_go_round_until_it_is_back(tmp_path: P
 
 @pytest.mark.parametrize("name", ["standalone", "lean"])
 async def test_a_picker_killed_in_a_stream_does_not_leave_the_client_waiting(
-    tmp_path: Path, name: str
+    stack: Building, tmp_path: Path, name: str
 ) -> None:
     """Where a body passed the picker in full duplex, the response breaks with the picker, seen or not."""
     async with stack(tmp_path, name, names=("a",), prepare=paced) as gateway:
@@ -205,7 +211,9 @@ async def test_a_picker_killed_in_a_stream_does_not_leave_the_client_waiting(
                 await response.content.read()
 
 
-async def test_a_response_under_way_outlives_the_picker_where_traffic_must_go_on(tmp_path: Path) -> None:
+async def test_a_response_under_way_outlives_the_picker_where_traffic_must_go_on(
+    stack: Building, tmp_path: Path
+) -> None:
     async with stack(tmp_path, "fallback", names=("a",), prepare=paced) as gateway:
         (replica,) = gateway.replicas
         async with open_stream(gateway) as response:
@@ -216,7 +224,7 @@ async def test_a_response_under_way_outlives_the_picker_where_traffic_must_go_on
             assert (await response.content.read()).endswith(b"data: [DONE]\n\n")
 
 
-async def test_a_frozen_picker_is_noticed_by_keepalive(tmp_path: Path) -> None:
+async def test_a_frozen_picker_is_noticed_by_keepalive(stack: Building, tmp_path: Path) -> None:
     """As configured, but for shorter times."""
 
     def impatient(config: Config) -> None:
@@ -240,7 +248,7 @@ async def test_a_frozen_picker_is_noticed_by_keepalive(tmp_path: Path) -> None:
         await gateway.settles(200, status)
 
 
-async def test_a_picker_that_drains_finishes_what_it_has(tmp_path: Path) -> None:
+async def test_a_picker_that_drains_finishes_what_it_has(stack: Building, tmp_path: Path) -> None:
     async with stack(tmp_path, names=("a",), prepare=paced) as gateway:
         (replica,) = gateway.replicas
         process = gateway.picker.process

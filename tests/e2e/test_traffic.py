@@ -12,7 +12,7 @@ import pytest
 
 from bench.envoys import Config, connection_manager, ext_proc
 from tests.fakes.replica import Pace, Replica
-from tests.fakes.stack import COMPLETIONS, Stack, stack
+from tests.fakes.stack import COMPLETIONS, Building, Stack
 
 DESTINATION: Final = "x-gateway-destination-endpoint"
 LETTERS: Final = b"abcdefghijklmnopqrstuvwxyz012345"
@@ -36,7 +36,9 @@ async def streamed(gateway: Stack, asked: dict[str, object]) -> bytes:
         return await response.read()
 
 
-async def test_a_completion_comes_from_the_replica_with_the_shortest_queue(tmp_path: Path) -> None:
+async def test_a_completion_comes_from_the_replica_with_the_shortest_queue(
+    stack: Building, tmp_path: Path
+) -> None:
     async with stack(tmp_path, prepare=prefer_first) as gateway:
         answers = [await gateway.ask() for _ in range(4)]
         first = gateway.replicas[0]
@@ -51,7 +53,7 @@ async def test_a_completion_comes_from_the_replica_with_the_shortest_queue(tmp_p
         await gateway.settles(0, gateway.in_flight)
 
 
-async def test_chunks_arrive_as_they_are_produced(tmp_path: Path) -> None:
+async def test_chunks_arrive_as_they_are_produced(stack: Building, tmp_path: Path) -> None:
     """The replica makes the next chunk only once the client has the one before."""
     asked = {"model": "tiny", "prompt": "hi", "stream": True}
     async with stack(tmp_path, names=("a",)) as gateway:
@@ -68,7 +70,7 @@ async def test_chunks_arrive_as_they_are_produced(tmp_path: Path) -> None:
         assert await gateway.picker.sum_of("llm_d_epp_request_output_tokens_sum") == replica.chunks
 
 
-async def test_ten_mebibytes_each_way_arrive_byte_for_byte(tmp_path: Path) -> None:
+async def test_ten_mebibytes_each_way_arrive_byte_for_byte(stack: Building, tmp_path: Path) -> None:
     prompt = text_of(10 * MEBIBYTE)
     async with stack(tmp_path, names=("a",)) as gateway:
         answer = await gateway.ask(prompt=prompt, echo=True)
@@ -78,7 +80,7 @@ async def test_ten_mebibytes_each_way_arrive_byte_for_byte(tmp_path: Path) -> No
         assert answer.json["choices"][0]["text"] == prompt
 
 
-async def test_five_hundred_streams_at_once_all_complete(tmp_path: Path) -> None:
+async def test_five_hundred_streams_at_once_all_complete(stack: Building, tmp_path: Path) -> None:
     """No stream goes on before all have begun."""
     streams = 500
     async with stack(tmp_path) as gateway:
@@ -100,7 +102,7 @@ async def test_five_hundred_streams_at_once_all_complete(tmp_path: Path) -> None
         await gateway.settles(0, gateway.in_flight)
 
 
-async def test_requests_without_a_body_and_unknown_paths_are_routed(tmp_path: Path) -> None:
+async def test_requests_without_a_body_and_unknown_paths_are_routed(stack: Building, tmp_path: Path) -> None:
     async with stack(tmp_path, names=("a",)) as gateway:
         models = await gateway.get("/v1/models")
         missing = await gateway.get("/nope?x=1")
@@ -112,7 +114,7 @@ async def test_requests_without_a_body_and_unknown_paths_are_routed(tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["standalone", "fallback", "lean"])
-async def test_a_websocket_echoes_text_and_long_frames(tmp_path: Path, name: str) -> None:
+async def test_a_websocket_echoes_text_and_long_frames(stack: Building, tmp_path: Path, name: str) -> None:
     async with stack(tmp_path, name, names=("a",)) as gateway:
         async with gateway.client.ws_connect(gateway.url("/ws")) as socket:
             await socket.send_str("hello")
@@ -124,7 +126,7 @@ async def test_a_websocket_echoes_text_and_long_frames(tmp_path: Path, name: str
         await gateway.settles(0, gateway.in_flight)
 
 
-async def test_repeated_response_headers_survive(tmp_path: Path) -> None:
+async def test_repeated_response_headers_survive(stack: Building, tmp_path: Path) -> None:
     cookies = (("set-cookie", "a=1; Path=/"), ("set-cookie", "b=2"))
     async with stack(tmp_path, names=("a",)) as gateway:
         gateway.replicas[0].headers = (*cookies, ("server", "vllm"))
@@ -133,7 +135,7 @@ async def test_repeated_response_headers_survive(tmp_path: Path) -> None:
         assert answer.values("server") == ["vllm"]
 
 
-async def test_a_request_id_is_made_once_or_kept(tmp_path: Path) -> None:
+async def test_a_request_id_is_made_once_or_kept(stack: Building, tmp_path: Path) -> None:
     async with stack(tmp_path, names=("a",)) as gateway:
         await gateway.ask()
         await gateway.ask(headers=[("x-request-id", "mine")])
@@ -143,7 +145,7 @@ async def test_a_request_id_is_made_once_or_kept(tmp_path: Path) -> None:
         assert kept == ["mine"]
 
 
-async def test_the_picker_makes_a_request_id_where_envoy_makes_none(tmp_path: Path) -> None:
+async def test_the_picker_makes_a_request_id_where_envoy_makes_none(stack: Building, tmp_path: Path) -> None:
     def no_ids(config: Config) -> None:
         connection_manager(config)["generate_request_id"] = False
 
@@ -154,7 +156,7 @@ async def test_the_picker_makes_a_request_id_where_envoy_makes_none(tmp_path: Pa
 
 
 @pytest.mark.parametrize("envoy_removes", [True, False])
-async def test_a_client_cannot_steer(tmp_path: Path, envoy_removes: bool) -> None:
+async def test_a_client_cannot_steer(stack: Building, tmp_path: Path, envoy_removes: bool) -> None:
     """Repeated destinations of a client do not survive that the picker sets its own, either."""
 
     def change(config: Config) -> None:
@@ -182,7 +184,7 @@ async def test_a_client_cannot_steer(tmp_path: Path, envoy_removes: bool) -> Non
 
 @pytest.mark.parametrize("name", ["standalone", "fallback"])
 async def test_a_model_name_is_rewritten_on_the_way_in_and_given_back_on_the_way_out(
-    tmp_path: Path, name: str
+    stack: Building, tmp_path: Path, name: str
 ) -> None:
     """The changed body is longer than the client declared; in full duplex Envoy drops the length anyway."""
     rewrite = [("x-llm-d-model-name-rewrite", "a-much-longer-name")]
@@ -199,7 +201,7 @@ async def test_a_model_name_is_rewritten_on_the_way_in_and_given_back_on_the_way
 
 @pytest.mark.parametrize("mode", ["STREAMED", "BUFFERED"])
 async def test_a_model_name_is_rewritten_and_given_back_in_other_body_modes(
-    tmp_path: Path, mode: str
+    stack: Building, tmp_path: Path, mode: str
 ) -> None:
     """The answer is shorter than the replica declared; in BUFFERED mode Envoy insists on the length."""
 
@@ -215,7 +217,7 @@ async def test_a_model_name_is_rewritten_and_given_back_in_other_body_modes(
 
 
 @pytest.mark.parametrize("mode", ["STREAMED", "BUFFERED"])
-async def test_other_body_modes(tmp_path: Path, mode: str) -> None:
+async def test_other_body_modes(stack: Building, tmp_path: Path, mode: str) -> None:
     """The picker takes the mode from the first message: the configuration alone says it."""
 
     def change(config: Config) -> None:

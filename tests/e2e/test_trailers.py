@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from tests.fakes.stack import COMPLETIONS, stack
+from tests.fakes.stack import COMPLETIONS, Building
 
 ANSWER_SECONDS: Final = 20.0
 END: Final = b"\r\n\r\n"
@@ -60,7 +60,9 @@ class Wire:
         writer.close()
 
 
-async def test_a_chunked_request_with_trailers_gets_an_answer_with_trailers(tmp_path: Path) -> None:
+async def test_a_chunked_request_with_trailers_gets_an_answer_with_trailers(
+    stack: Building, tmp_path: Path
+) -> None:
     """A body that has trailers ends with them, without a last body message."""
     wire = Wire()
     place = await wire.start()

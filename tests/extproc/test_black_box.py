@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from endpoint_picker.extproc.server import Limits, Server
 from tests.fakes.gateway import HEADERS, Talk, common, gateway, set_headers
 from tests.fakes.routing import Pool
+from tests.fakes.serving import serving
 
 CONFIG = """
 apiVersion: llm-d.ai/v1alpha1
@@ -65,12 +65,9 @@ def completion(model: str) -> bytes:
 
 
 @asynccontextmanager
-async def talking(pool: Pool) -> AsyncIterator[Talk]:
-    server = Server(pool.director, Limits(request_body=64 << 20))
-    port = await server.start(0, None)
-    async with gateway(f"127.0.0.1:{port}") as client, client.talk() as talk:
+async def talking(transport: str, pool: Pool) -> AsyncIterator[Talk]:
+    async with serving(transport, pool) as address, gateway(address) as client, client.talk() as talk:
         yield talk
-    await server.stop(5.0)
     assert (pool.in_flight, pool.open) == (0, 0)
 
 
@@ -96,11 +93,11 @@ ROUTING: dict[str, tuple[tuple[P, ...], str, int]] = {
 
 @pytest.mark.parametrize("case", ROUTING)
 @pytest.mark.parametrize("parts", [1, 2])
-async def test_routing(case: str, parts: int) -> None:
+async def test_routing(transport: str, case: str, parts: int) -> None:
     replicas, model, expected = ROUTING[case]
     pool = pool_of(*replicas)
     body = completion(model)
-    async with talking(pool) as talk:
+    async with talking(transport, pool) as talk:
         await talk.request_headers(HEADERS | OBJECTIVE)
         if parts == 2:
             await talk.request_body(body[:20], end=False)
@@ -111,9 +108,9 @@ async def test_routing(case: str, parts: int) -> None:
     assert pool.sample("llm_d_epp_ready_endpoints") == len(replicas)
 
 
-async def test_the_target_model_of_the_header_is_forwarded_and_given_back() -> None:
+async def test_the_target_model_of_the_header_is_forwarded_and_given_back(transport: str) -> None:
     pool = pool_of(P(4, 0.2, ("foo", "bar")), P(0, 0.85, ("foo",)))
-    async with talking(pool) as talk:
+    async with talking(transport, pool) as talk:
         await talk.request_headers(HEADERS | {"x-llm-d-model-name-rewrite": "my-model-12345"})
         await talk.request_body(completion("direct-model"))
         await talk.routed()
@@ -126,15 +123,15 @@ async def test_the_target_model_of_the_header_is_forwarded_and_given_back() -> N
     assert pool.sample("llm_d_epp_request_total", **labels) == 1
 
 
-async def test_the_passthrough_parser_reads_nothing() -> None:
+async def test_the_passthrough_parser_reads_nothing(transport: str) -> None:
     pool = pool_of(P(3, 0.2), P(0, 0.1), P(10, 0.2), parser="passthrough-parser")
-    async with talking(pool) as talk:
+    async with talking(transport, pool) as talk:
         assert await talk.route(b"passthrough-parser") == place(1)
     assert pool.sample("llm_d_epp_request_total", model_name="", target_model_name="") == 1
 
 
-async def test_invalid_json() -> None:
-    async with talking(pool_of(P())) as talk:
+async def test_invalid_json(transport: str) -> None:
+    async with talking(transport, pool_of(P())) as talk:
         await talk.request_headers()
         await talk.request_body(b"no healthy upstream")
         status, body, _ = await talk.refusal()
@@ -145,16 +142,16 @@ async def test_invalid_json() -> None:
     )
 
 
-async def test_no_endpoints_and_no_body() -> None:
-    async with talking(pool_of()) as talk:
+async def test_no_endpoints_and_no_body(transport: str) -> None:
+    async with talking(transport, pool_of()) as talk:
         await talk.request_headers(end=True)
         status, body, headers = await talk.refusal()
     assert (status, headers) == (503, {"x-llm-d-request-dropped-reason": "rejected-no-endpoints"})
     assert body.startswith("inference error: ServiceUnavailable - ")
 
 
-async def test_a_missing_model() -> None:
-    async with talking(pool_of()) as talk:
+async def test_a_missing_model(transport: str) -> None:
+    async with talking(transport, pool_of()) as talk:
         await talk.request_headers()
         await talk.request_body(b'{"prompt": "hello"}')
         assert await talk.refusal() == (
@@ -164,8 +161,8 @@ async def test_a_missing_model() -> None:
         )
 
 
-async def test_no_parser_for_the_path() -> None:
-    async with talking(pool_of(P())) as talk:
+async def test_no_parser_for_the_path(transport: str) -> None:
+    async with talking(transport, pool_of(P())) as talk:
         await talk.request_headers(HEADERS | {":path": "/tokenize?x=1"})
         await talk.request_body(b"{}")
         status, body, _ = await talk.refusal()
@@ -184,26 +181,26 @@ async def test_no_parser_for_the_path() -> None:
         (f"{place(0)},{place(2)}", 0),
     ],
 )
-async def test_the_best_of_the_subset(subset: Any, expected: int) -> None:
+async def test_the_best_of_the_subset(transport: str, subset: Any, expected: int) -> None:
     hints = {"envoy.lb.subset_hint": {"x-gateway-destination-endpoint-subset": subset}}
-    async with talking(pool_of(P(3, 0.2), P(0, 0.1), P(10, 0.2))) as talk:
+    async with talking(transport, pool_of(P(3, 0.2), P(0, 0.1), P(10, 0.2))) as talk:
         await talk.request_headers()
         await talk.request_body(completion("m"), hints=hints)
         assert await talk.routed() == place(expected)
 
 
-async def test_the_subset_can_be_ignored() -> None:
+async def test_the_subset_can_be_ignored(transport: str) -> None:
     pool = pool_of(P(3, 0.2), P(0, 0.1))
     pool.rebuild(honour_subset=False)
     hints = {"envoy.lb.subset_hint": {"x-gateway-destination-endpoint-subset": [place(0)]}}
-    async with talking(pool) as talk:
+    async with talking(transport, pool) as talk:
         await talk.request_headers(hints=hints)
         await talk.request_body(completion("m"))
         assert await talk.routed() == place(1)
 
 
-async def test_a_get_is_routed() -> None:
-    async with talking(pool_of(P())) as talk:
+async def test_a_get_is_routed(transport: str) -> None:
+    async with talking(transport, pool_of(P())) as talk:
         await talk.request_headers({":method": "GET", ":path": "/"}, end=True)
         assert await talk.routed() == place(0)
 
@@ -216,8 +213,8 @@ async def test_a_get_is_routed() -> None:
         (b'{"max_tokens":100}', b""),
     ],
 )
-async def test_a_response_without_its_request(parts: tuple[bytes, bytes]) -> None:
-    async with talking(pool_of(P())) as talk:
+async def test_a_response_without_its_request(transport: str, parts: tuple[bytes, bytes]) -> None:
+    async with talking(transport, pool_of(P())) as talk:
         await talk.response_headers()
         assert set_headers(common(await talk.reply()).header_mutation) == {"x-went-into-resp-headers": "true"}
         await talk.response_body(parts[0])
@@ -226,12 +223,12 @@ async def test_a_response_without_its_request(parts: tuple[bytes, bytes]) -> Non
         assert (streamed.body, streamed.end_of_stream) == (b"".join(parts), True)
 
 
-async def test_usage_of_server_sent_events() -> None:
+async def test_usage_of_server_sent_events(transport: str) -> None:
     pool = pool_of(P())
     usage = (
         b'data: {"usage":{"prompt_tokens":7,"total_tokens":17,"completion_tokens":10}}\n\ndata: [DONE]\n\n'
     )
-    async with talking(pool) as talk:
+    async with talking(transport, pool) as talk:
         await talk.response_headers({":status": "200", "content-type": "text/event-stream"})
         await talk.reply()
         for part, end in ((b"data: {}\n\n", False), (usage, False), (b"", True)):
@@ -242,10 +239,10 @@ async def test_usage_of_server_sent_events() -> None:
 
 
 @pytest.mark.parametrize("shown", [True, False])
-async def test_scores_are_shown_where_asked_for(shown: bool) -> None:
+async def test_scores_are_shown_where_asked_for(transport: str, shown: bool) -> None:
     pool = pool_of(P(3, 0.2), P(0, 0.1), P(10, 0.2))
     pool.rebuild(emit_scores=shown)
-    async with talking(pool) as talk:
+    async with talking(transport, pool) as talk:
         await talk.request_headers()
         await talk.request_body(completion("m"))
         fields = (await talk.reply()).dynamic_metadata.fields["envoy.lb"].struct_value.fields

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from endpoint_picker.extproc import codec
-from endpoint_picker.extproc.server import Limits, Server
 from endpoint_picker.extproc.stream import OutOfOrder
 from tests.fakes.gateway import Gateway, gateway
 from tests.fakes.routing import Pool
+from tests.fakes.serving import serving
 
 GOOD = json.dumps({"model": "m", "prompt": "hello"}).encode()
 
@@ -86,14 +86,11 @@ async def pool() -> Pool:
 
 
 @pytest.fixture
-async def picker(pool: Pool) -> AsyncIterator[Gateway]:
-    server = Server(pool.director, Limits(request_body=64 << 20))
-    port = await server.start(0, None)
-    async with gateway(f"127.0.0.1:{port}") as client:
+async def picker(transport: str, pool: Pool) -> AsyncIterator[Gateway]:
+    async with serving(transport, pool) as address, gateway(address) as client:
         yield client
         async with client.talk() as talk:
             assert await talk.route(GOOD) == "10.0.0.1:8000"
-    await server.stop(5.0)
     assert (pool.open, pool.in_flight, pool.prefill_tokens) == (0, 0, 0)
 
 

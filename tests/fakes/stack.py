@@ -4,7 +4,7 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +33,8 @@ schedulingProfiles:
 
 Change = Callable[[Config], object]
 """Edits a bootstrap file in place."""
+Building = Callable[..., AbstractAsyncContextManager["Stack"]]
+"""`stack` with a transport chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ async def stack(
     config: str = "",
     most: int = 1,
     secure: bool = False,
+    transport: str = "http2",
     prepare: Callable[[list[Replica]], object] = lambda fleet: None,
 ) -> AsyncIterator[Stack]:
     """A shipped file by its name, changed or not, with the picker and replicas of these names.
@@ -125,7 +128,8 @@ async def stack(
         prepare(fleet)
         places = [*(replica.address for replica in fleet), *others]
         text = config or BY_QUEUE.replace("MOST", str(most))
-        picker = Picker(folder, places, f"--config-text={text}", f"--secure-serving={secure}")
+        flags = (f"--config-text={text}", f"--secure-serving={secure}", f"--transport={transport}")
+        picker = Picker(folder, places, *flags)
         envoy = await scope.enter_async_context(
             running(picker, folder, relocated(bootstrap, picker.grpc_port, places))
         )

@@ -4,8 +4,10 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
+from endpoint_picker.app import SHELLS
 from endpoint_picker.extproc import codec
-from endpoint_picker.transport.health import Health, HealthServer
+from endpoint_picker.transport.health import Health
+from endpoint_picker.transport.limits import Limits
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -24,13 +26,13 @@ async def process() -> Process:
 
 
 @pytest.fixture
-async def channel(process: Process) -> AsyncIterator[grpc.aio.Channel]:
+async def channel(transport: str, process: Process) -> AsyncIterator[grpc.aio.Channel]:
     health = Health(codec.SERVICE, ready=lambda: process.ready, live=lambda: process.live)
-    server = HealthServer(health.handler())
+    server = SHELLS[transport](health.services(), Limits())
     port = await server.start(0)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel
-    await server.stop()
+    await server.stop(1.0)
 
 
 async def check(channel: grpc.aio.Channel, service: str) -> int:

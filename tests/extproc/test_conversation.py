@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack
 import grpc
 import pytest
 
-from endpoint_picker.extproc.server import Limits, Server
 from tests.fakes.gateway import HEADERS, Gateway, Talk, common, destination, gateway, set_headers
 from tests.fakes.routing import Pool
+from tests.fakes.serving import serving
 
 PROMPT = json.dumps({"model": "my-model", "prompt": "test6", "max_tokens": 100, "temperature": 0}).encode()
 ANSWER = b'{"model":"my-model","usage":{"prompt_tokens":7,"total_tokens":17,"completion_tokens":10}}'
@@ -28,15 +28,9 @@ async def pool() -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-async def picker(pool: Pool) -> AsyncIterator[Gateway]:
-    server = Server(pool.director, Limits(request_body=LIMIT))
-    port = await server.start(0, None)
-    async with gateway(f"127.0.0.1:{port}") as client:
+async def picker(transport: str, pool: Pool) -> AsyncIterator[Gateway]:
+    async with serving(transport, pool, limit=LIMIT) as address, gateway(address) as client:
         yield client
-    await server.stop(5.0)
-    async with asyncio.timeout(5.0):
-        while server.open:  # a cancelled handler ends a moment after its stream
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -387,9 +381,9 @@ async def test_a_burst_on_one_connection_is_not_refused(picker: Gateway) -> None
 class Wire:
     """Carries bytes between a gateway and the picker, until it is cut as a dead host cuts it: in silence."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, address: str) -> None:
         self.cut = False
-        self._port = port
+        self._port = int(address.rpartition(":")[2])
         self._pumps: list[asyncio.Task[None]] = []
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -409,14 +403,21 @@ class Wire:
         await asyncio.wait(self._pumps)
 
 
-async def test_the_books_forget_a_peer_that_vanished_and_keep_one_that_is_only_quiet(pool: Pool) -> None:
-    server = Server(pool.director, Limits(request_body=LIMIT, silence=0.3))
-    port = await server.start(0, None)
-    wire = Wire(port)
+async def test_the_books_forget_a_peer_that_vanished_and_keep_one_that_is_only_quiet(
+    transport: str, pool: Pool
+) -> None:
+    async with AsyncExitStack() as stack:
+        address = await stack.enter_async_context(serving(transport, pool, silence=0.3))
+        wire = Wire(address)
+        await outlived(pool, wire, address)
+        await wire.closed()
+
+
+async def outlived(pool: Pool, wire: Wire, address: str) -> None:
     async with (
         await asyncio.start_server(wire.accept, "127.0.0.1", 0) as entrance,
         gateway(f"127.0.0.1:{entrance.sockets[0].getsockname()[1]}") as far,
-        gateway(f"127.0.0.1:{port}") as near,
+        gateway(address) as near,
         far.talk() as vanishing,
         near.talk() as quiet,
     ):
@@ -430,5 +431,3 @@ async def test_the_books_forget_a_peer_that_vanished_and_keep_one_that_is_only_q
         assert pool.open == 1
         await quiet.response_headers(end=True)
         await quiet.reply()
-    await wire.closed()
-    await server.stop(5.0)

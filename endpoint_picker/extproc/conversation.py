@@ -1,0 +1,56 @@
+"""A conversation as a transport serves it: bytes of a message in, bytes of the answers out."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from endpoint_picker.director import Director
+from endpoint_picker.extproc import codec
+from endpoint_picker.extproc.stream import OutOfOrder, Stream
+from endpoint_picker.transport.calls import Code, Services, Status
+
+PATH: Final = f"/{codec.SERVICE}/{codec.METHOD}"
+MESSAGE_ROOM: Final = 1 << 20
+"""What a message may need beside the body that it carries: headers, metadata, framing."""
+LEAST_RECEIVED: Final = 256 << 20
+"""Bytes of a message that are always taken. A request body that comes whole (BUFFERED) must arrive to be told
+that it is too large, and the limit on requests says nothing about responses."""
+
+
+def services(director: Director, *, max_request_body_bytes: int) -> Services:
+    """The method that Envoy calls."""
+    return {PATH: lambda: Conversation(Stream(director, max_request_body_bytes=max_request_body_bytes))}
+
+
+def largest_message(max_request_body_bytes: int) -> int:
+    """Bytes of the largest message that a transport must take, for any body to fit into one."""
+    return max(LEAST_RECEIVED, max_request_body_bytes + MESSAGE_ROOM)
+
+
+class Conversation:
+    """One call of the method."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def __repr__(self) -> str:
+        return repr(self._stream)
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more is to be said."""
+        return self._stream.finished
+
+    def receive(self, message: bytes) -> Iterable[bytes]:
+        """Take a message of Envoy; answers what is to be sent. Raises Status when it makes no sense."""
+        try:
+            return [codec.encode(reply) for reply in self._stream.receive(codec.decode(message))]
+        except (codec.Malformed, OutOfOrder) as error:
+            raise Status(Code.INVALID_ARGUMENT, str(error)) from error
+
+    def half_close(self) -> Iterable[bytes]:
+        """Envoy says no more."""
+        return ()
+
+    def close(self) -> None:
+        """Settle the books."""
+        self._stream.close()

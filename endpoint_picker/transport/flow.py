@@ -1,0 +1,250 @@
+"""Flow control in both directions (RFC 9113, 5.2 and 6.9): what a peer may still send, and what waits for it.
+
+The two are one mechanism: a peer that does not take what it is sent gets no leave to send more, so that what
+waits for it here stays within the limits, however long it sleeps.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+
+from endpoint_picker.transport import frames
+from endpoint_picker.transport.frames import HEADER, ConnectionFault, ErrorCode, StreamFault
+from endpoint_picker.transport.limits import DEFAULT_FRAME, DEFAULT_WINDOW, LARGEST_WINDOW, Limits
+
+
+class Stream:
+    """One stream that is open, or closed on one side."""
+
+    __slots__ = (
+        "answered",
+        "declared",
+        "id",
+        "local_done",
+        "moved_at",
+        "outbox",
+        "queued",
+        "remote_done",
+        "send_window",
+        "taken",
+        "trailers",
+        "window",
+    )
+
+    def __init__(self, stream_id: int, window: int, send_window: int, declared: int | None) -> None:
+        self.id = stream_id
+        self.window = window
+        """Bytes that the peer may still send."""
+        self.taken = 0
+        """Bytes that it sent and was not yet given leave for again."""
+        self.declared = declared
+        """Bytes of the body that are still to come, where the peer has said how many there are."""
+        self.send_window = send_window
+        """Bytes that we may still send; below zero after the peer has made its windows smaller (6.9.2)."""
+        self.outbox: deque[memoryview] = deque()
+        """What waits for a window."""
+        self.queued = 0
+        """Bytes of it."""
+        self.moved_at = 0.0
+        """When some of it last left."""
+        self.trailers = b""
+        """The frame that ends our side, after all else."""
+        self.remote_done = False
+        """The peer has ended its side."""
+        self.local_done = False
+        """We have ended ours, though some of it may still wait."""
+        self.answered = False
+        """Something was sent on it."""
+
+    def count(self, size: int, ends: bool) -> None:
+        """Part of the body came. Raises StreamFault where it is not as long as declared (8.1.1)."""
+        if self.declared is None:
+            return
+        self.declared -= size
+        if self.declared < 0 or (ends and self.declared):
+            raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "a body of another length than declared")
+
+
+class Windows:
+    """What the peer may send: leave is given again for half a window at a time."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.blocked = False
+        """The socket takes nothing: nothing more is asked for."""
+        self._limits = limits
+        self._left = max(limits.connection_window, DEFAULT_WINDOW)  # no setting makes it smaller (6.9.2)
+        self._taken = 0
+        self._half = self._left // 2
+        self._half_stream = limits.stream_window // 2
+
+    def greeting(self) -> bytes:
+        """Our SETTINGS, and the connection's window, which no setting tells (6.9.2)."""
+        limits = self._limits
+        ours = {
+            frames.MAX_CONCURRENT_STREAMS: limits.streams,
+            frames.INITIAL_WINDOW_SIZE: limits.stream_window,
+            frames.MAX_HEADER_LIST_SIZE: limits.header_list,
+        }
+        more = self._left - DEFAULT_WINDOW
+        return frames.settings(ours) + (frames.window_update(0, more) if more else b"")
+
+    def spend(self, size: int) -> None:
+        """The peer sent so much, on whatever stream. Raises ConnectionFault (6.9.1)."""
+        self._left -= size
+        if self._left < 0:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more than the connection's window allows")
+        self._taken += size
+
+    def widen(self, backlog: "Backlog") -> bytes:
+        """Leave for what was taken, unless too much waits for the peer; empty when there is none to give."""
+        if self._taken < self._half or self.blocked or backlog.queued > self._limits.connection_buffer:
+            return b""
+        more, self._taken = self._taken, 0
+        self._left += more
+        return frames.window_update(0, more)
+
+    def widen_stream(self, stream: Stream) -> bytes:
+        """The same for one stream."""
+        if (
+            stream.taken < self._half_stream
+            or self.blocked
+            or stream.remote_done
+            or stream.queued > self._limits.stream_buffer
+        ):
+            return b""
+        more, stream.taken = stream.taken, 0
+        stream.window += more
+        return frames.window_update(stream.id, more)
+
+
+class Backlog:
+    """What we may send, and what waits until we may; frames go to `out`."""
+
+    def __init__(self, out: list[bytes | memoryview]) -> None:
+        self.blocked = False
+        """The socket takes nothing."""
+        self.frame = DEFAULT_FRAME
+        """Largest payload that the peer takes (6.5.2)."""
+        self.initial = DEFAULT_WINDOW
+        """What we may send on a new stream (6.5.2)."""
+        self.queued = 0
+        """Bytes that wait, over all streams."""
+        self._out = out
+        self._window = DEFAULT_WINDOW
+        self._waiting: dict[int, Stream] = {}
+        """Streams with something in their outbox."""
+        self._ready: dict[int, Stream] = {}
+        """Those of them that wait for the connection alone; served in turn, a frame each."""
+        self._eased: list[Stream] = []
+
+    def send(self, stream: Stream, data: bytes, now: float) -> None:
+        """Send now what may be sent, the rest later."""
+        size = len(data)
+        if (
+            not stream.queued
+            and size <= stream.send_window
+            and size <= self._window
+            and size <= self.frame
+            and not self.blocked
+        ):
+            stream.send_window -= size
+            self._window -= size
+            self._out += (HEADER.pack(size >> 8, size & 0xFF, frames.DATA, 0, stream.id), data)
+            return
+        if not stream.queued:
+            stream.moved_at = now
+            self._waiting[stream.id] = stream
+        stream.outbox.append(memoryview(data))
+        stream.queued += size
+        self.queued += size
+        self._push(stream)
+
+    def finish(self, stream: Stream, trailers: bytes) -> None:
+        """Send the frame that ends our side once nothing else waits."""
+        if stream.queued:
+            stream.trailers = trailers
+        else:
+            self._out.append(trailers)
+
+    def drop(self, stream: Stream) -> None:
+        """The stream is gone, and what waits with it."""
+        self._waiting.pop(stream.id, None)
+        self._ready.pop(stream.id, None)
+        self.queued -= stream.queued
+        stream.queued = 0
+        stream.outbox.clear()
+
+    def open_connection(self, increment: int) -> None:
+        """6.9, on the connection."""
+        if not increment:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
+        self._window += increment
+        if self._window > LARGEST_WINDOW:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window beyond 2^31 - 1")  # 6.9.1
+        self.pump()
+
+    def open_stream(self, stream: Stream, increment: int, now: float) -> None:
+        """6.9, on a stream."""
+        if not increment:
+            raise StreamFault(stream.id, ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
+        stream.send_window += increment
+        if stream.send_window > LARGEST_WINDOW:
+            raise StreamFault(stream.id, ErrorCode.FLOW_CONTROL_ERROR, "a window beyond 2^31 - 1")  # 6.9.1
+        stream.moved_at = now
+        self._push(stream)
+
+    def resize(self, initial: int, streams: Iterable[Stream]) -> None:
+        """The peer has another initial window: all its streams change by the difference (6.9.2)."""
+        more, self.initial = initial - self.initial, initial
+        for stream in streams:
+            stream.send_window += more
+            if stream.send_window > LARGEST_WINDOW:
+                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window beyond 2^31 - 1")
+        for stream in list(self._waiting.values()):
+            self._push(stream)
+
+    def pump(self) -> None:
+        """Send from those that wait for the connection, a frame of each in turn."""
+        while self._ready and self._window > 0 and not self.blocked:
+            stream = self._ready.pop(next(iter(self._ready)))
+            self._step(stream)
+            if stream.queued and stream.send_window > 0:
+                self._ready[stream.id] = stream
+
+    def eased(self) -> list[Stream]:
+        """Streams whose outbox has become empty since the last call."""
+        eased, self._eased = self._eased, []
+        return eased
+
+    def stalled(self, since: float) -> list[Stream]:
+        """Streams of which nothing has left since then, though something waits."""
+        return [stream for stream in self._waiting.values() if stream.moved_at < since]
+
+    def _push(self, stream: Stream) -> None:
+        """Send all that may be sent of one stream, unless others wait for the connection before it."""
+        while stream.queued and stream.send_window > 0:
+            if self._window <= 0 or self.blocked or stream.id in self._ready:
+                self._ready[stream.id] = stream
+                return
+            self._step(stream)
+
+    def _step(self, stream: Stream) -> None:
+        """Send one frame."""
+        size = min(self._window, stream.send_window, self.frame)
+        head = stream.outbox.popleft()
+        if len(head) > size:
+            stream.outbox.appendleft(head[size:])
+            head = head[:size]
+        size = len(head)
+        self._window -= size
+        stream.send_window -= size
+        stream.queued -= size
+        self.queued -= size
+        self._out += (HEADER.pack(size >> 8, size & 0xFF, frames.DATA, 0, stream.id), head)
+        if not stream.queued:
+            self._drained(stream)
+
+    def _drained(self, stream: Stream) -> None:
+        del self._waiting[stream.id]
+        if stream.trailers:
+            self._out.append(stream.trailers)
+        self._eased.append(stream)
