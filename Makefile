@@ -6,7 +6,7 @@ TOOLS := .venv-tools
 PIP := -m pip --quiet --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench-overhead test check fmt clean
+.PHONY: help setup demo bench-overhead bench-micro test check fmt clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ demo: setup ## Replay chat traffic through Envoy: round robin, then our picks (S
 
 bench-overhead: setup ## What the picker costs behind the real Envoy, with each transport (QUICK=1: one short round)
 	@$(BIN)/python -m bench.overhead $(if $(QUICK),--quick)
+
+bench-micro: setup ## What each step costs the CPU, without sockets (QUICK=1: less exact; PART=schedule: one part)
+	@$(BIN)/python -m bench.micro $(if $(QUICK),--quick) $(PART)
 
 test: setup ## Run every test, the real Envoy included
 	@$(BIN)/python -m pytest

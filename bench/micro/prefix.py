@@ -1,18 +1,14 @@
-"""Cost of prefix matching: hashing, lookup, insert and memory, then the producers as a request meets them.
+"""Prefix matching: hashing, the index with its lookups, inserts and memory, then the producers as a request
+meets them."""
 
-Run with `python -m bench.micro.prefix`; `--quick` leaves out the full index (3.1 million blocks).
-"""
-
-import argparse
-import resource
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from bench.figures import Figure
+from bench.micro.timing import SIDE, Pace, cost, cost_of_each, figure
 from endpoint_picker.core.decision import Decision, ProfileResult
 from endpoint_picker.core.endpoints import Endpoint, EndpointTable
 from endpoint_picker.core.request import Payload, Request
@@ -28,60 +24,121 @@ BLOCKS: Final = 1562
 """Blocks of a prompt of 400 KB, 64 estimated tokens each."""
 CAPACITY: Final = 31250
 """Blocks an endpoint, the default."""
-RNG: Final = np.random.default_rng(7)
+ENDPOINTS: Final = 100
+LOOKUP_BUDGET: Final = 300.0
+BLOCK_BUDGET: Final = 64.0
+"""Bytes."""
+NEW_PROMPTS: Final = 300
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="leave out the full index")
-    arguments = parser.parse_args()
-    table = Table("what", "median µs", "99 % µs", "longest µs", title="prefix matching")
-    hashing(table)
-    producers(table, endpoints=10, size=2_000)
-    producers(table, endpoints=100, size=400_000)
-    notes = [] if arguments.quick else [index(table, shared) for shared in (0, BLOCKS // 2)]
-    console = Console()
-    console.print(table)
-    for note in notes:
-        console.print(note)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    console.print(f"largest resident memory of this process: {peak:.0f} MiB")
+def figures(pace: Pace) -> list[Figure]:
+    """All of it; quickly: without an index whose prompts share their beginnings."""
+    rng = np.random.default_rng(7)
+    found = hashing(rng, pace)
+    for shared in (0,) if pace.quick else (0, BLOCKS // 2):
+        found += index(rng, shared, pace)
+    return [
+        *found,
+        *producers(rng, pace, endpoints=10, size=2_000),
+        *producers(rng, pace, endpoints=100, size=400_000),
+    ]
 
 
-def hashing(table: Table) -> None:
+def hashing(rng: np.random.Generator, pace: Pace) -> list[Figure]:
+    """Both sizes of prompts."""
+    found = []
     for size in (2_000, 400_000):
-        tokens = np.frombuffer(RNG.bytes(size), "<u4")
-        times = _times(lambda tokens=tokens: block_hashes(tokens, 64, 1), 300)  # type: ignore[misc]
-        _row(table, f"hash a prompt of {size // 1000} KB", times)
+        micros = cost(partial(block_hashes, np.frombuffer(rng.bytes(size), "<u4"), 64, 1), pace)
+        found.append(figure(f"hash_{size // 1000}k", f"hash a prompt of {size // 1000} KB", micros))
+    return found
 
 
-def index(table: Table, shared: int) -> str:
-    """Fill an index for 100 endpoints with prompts that share this many blocks, then measure."""
-    filled, endpoints = ApproximateIndex(), 100
-    common = _random(shared)
+# === the index ===
+
+
+def index(rng: np.random.Generator, shared: int, pace: Pace) -> list[Figure]:
+    """A full index for prompts that share this many blocks."""
+    filled, common = ApproximateIndex(), _random(rng, shared)
+    prompts = _prompts(rng, common, 1 if pace.quick else 2)
     latest = common
-    times = []
-    for turn in range(2 * CAPACITY // (BLOCKS - shared) * endpoints):
-        latest = np.concatenate([common, _random(BLOCKS - shared)])
-        times += _times(lambda: filled.insert(turn % endpoints, latest, CAPACITY), 1)  # noqa: B023
-    label = f"100 endpoints, {shared} of {BLOCKS} blocks shared:"
-    _row(table, f"{label} insert a new prompt", times[len(times) // 2 :])
-    row = turn % endpoints
-    _row(table, f"{label} insert it again", _times(lambda: filled.insert(row, latest, CAPACITY), 300))
-    _row(table, f"{label} look up a known prompt", _times(lambda: filled.match(latest, rows=endpoints), 300))
-    half = np.concatenate([latest[: BLOCKS // 2], _random(BLOCKS - BLOCKS // 2)])
-    _row(table, f"{label} look up a half known one", _times(lambda: filled.match(half, rows=endpoints), 300))
-    absent = _random(BLOCKS)
-    _row(table, f"{label} look up a new one", _times(lambda: filled.match(absent, rows=endpoints), 300))
+
+    def inserts() -> Iterator[Callable[[], object]]:
+        nonlocal latest
+        for turn, latest in enumerate(prompts):
+            yield partial(filled.insert, turn % ENDPOINTS, latest, CAPACITY)
+
+    inserted = cost_of_each(inserts(), pace)
+    # Of two passes, the first fills and the second evicts.
+    steady = inserted if pace.quick else inserted[len(inserted) // 2 :]
+    key, label = f"index_{shared}", f"index, {shared} of {BLOCKS} blocks shared:"
     size = filled.statistics()
-    return (
-        f"{label} {size.held:,} blocks held ({size.blocks:,} different), {size.bytes / 2**20:.0f} MiB, "
-        f"{size.bytes / size.held:.1f} B for each block of each endpoint"
-    )
+    again = cost(partial(filled.insert, ENDPOINTS - 1, latest, CAPACITY), pace)
+    bytes_a_block = {SIDE: [size.bytes / size.held]}
+    return [
+        figure(f"{key}_insert", f"{label} insert a new prompt", steady),
+        figure(f"{key}_again", f"{label} insert it again", again),
+        Figure(f"{key}_bytes", f"{label} memory a block", "B", bytes_a_block, BLOCK_BUDGET),
+        *_lookups(rng, filled, latest, key, label, pace),
+    ]
 
 
-def producers(table: Table, *, endpoints: int, size: int) -> None:
+def _prompts(rng: np.random.Generator, common: Hashes, times: int) -> Iterator[Hashes]:
+    """New prompts, as many as fill every endpoint so many times."""
+    own = BLOCKS - len(common)
+    for _ in range(times * (CAPACITY // own + 1) * ENDPOINTS):
+        yield np.concatenate([common, _random(rng, own)])
+
+
+def _lookups(
+    rng: np.random.Generator, filled: ApproximateIndex, latest: Hashes, key: str, label: str, pace: Pace
+) -> list[Figure]:
+    """A prompt that one endpoint holds, half of one, a new one, and one of which all hold different parts."""
+    spread = _random(rng, BLOCKS)
+    for row in range(ENDPOINTS):
+        filled.insert(row, spread[: BLOCKS * (row + 1) // ENDPOINTS], CAPACITY)
+    asked = {
+        "known": latest,
+        "half_known": np.concatenate([latest[: BLOCKS // 2], _random(rng, BLOCKS - BLOCKS // 2)]),
+        "new": _random(rng, BLOCKS),
+        "spread": spread,
+    }
+    titles = {
+        "known": "look up a known prompt",
+        "half_known": "look up a half known one",
+        "new": "look up a new one",
+        "spread": "look up one held in parts",
+    }
+    return [
+        figure(
+            f"{key}_{name}",
+            f"{label} {titles[name]}",
+            cost(partial(filled.match, prompt, rows=ENDPOINTS), pace),
+            LOOKUP_BUDGET,
+        )
+        for name, prompt in asked.items()
+    ]
+
+
+# === the producers ===
+
+
+def producers(rng: np.random.Generator, pace: Pace, *, endpoints: int, size: int) -> list[Figure]:
     """produce() and learn() of all three, for new prompts and for one that everybody knows."""
+    serve = _server(endpoints)
+    fresh = [rng.bytes(size) for _ in range(NEW_PROMPTS)]
+    new = cost_of_each((partial(serve, each, i % endpoints) for i, each in enumerate(fresh)), pace)
+    for row in range(endpoints):
+        serve(fresh[0], row)
+    known = cost(partial(serve, fresh[0], 0), pace)
+    key, label = f"producers_{size // 1000}k", f"producers, {size // 1000} KB, {endpoints} endpoints:"
+    return [
+        figure(f"{key}_new", f"{label} a new prompt", new),
+        figure(f"{key}_known", f"{label} one known everywhere", known),
+    ]
+
+
+def _server(endpoints: int) -> Callable[[bytes, int], None]:
+    """What the producers do for one prompt that goes to one row."""
     fleet = EndpointTable()
     fleet.replace(Endpoint(f"pod-{i}", f"10.0.{i // 250}.{i % 250}", 8000) for i in range(endpoints))
     wiring = Wiring(fleet, Metrics())
@@ -100,34 +157,8 @@ def producers(table: Table, *, endpoints: int, size: int) -> None:
         picked = ProfileResult("default", (row,), (fleet[row],), candidates.rows, np.zeros(endpoints))
         prefix.learn(request, Decision(picked, {"default": picked}))
 
-    label = f"producers, {size // 1000} KB, {endpoints} endpoints:"
-    fresh = [RNG.bytes(size) for _ in range(300)]
-    times = [_times(lambda: serve(prompt, i % endpoints), 1)[0] for i, prompt in enumerate(fresh)]  # noqa: B023
-    _row(table, f"{label} new prompt", times)
-    for row in range(endpoints):
-        serve(fresh[0], row)
-    _row(table, f"{label} known everywhere", _times(lambda: serve(fresh[0], 0), 300))
+    return serve
 
 
-def _random(blocks: int) -> Hashes:
-    return RNG.integers(0, 2**64, blocks, dtype=np.uint64)
-
-
-def _times(call: Callable[[], object], repeats: int) -> list[float]:
-    """Seconds of each call."""
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - begin)
-    return times
-
-
-def _row(table: Table, label: str, seconds: list[float]) -> None:
-    micros = np.array(seconds) * 1e6
-    figures = (np.median(micros), np.percentile(micros, 99), micros.max())
-    table.add_row(label, *(f"{figure:,.0f}" for figure in figures))
-
-
-if __name__ == "__main__":
-    main()
+def _random(rng: np.random.Generator, blocks: int) -> Hashes:
+    return rng.integers(0, 2**64, blocks, dtype=np.uint64)

@@ -1,19 +1,16 @@
-"""CPU time of one scheduling cycle, without any I/O: `python -m bench.micro.schedule`.
+"""One scheduling cycle: the default profile (queue 2, KV cache 2, prefix 3, best total) over three pools.
 
-The default profile (queue 2, KV cache 2, prefix 3, best total) runs over pools of three sizes, with fresh
-gauges and a prefix match at every third endpoint; the budgets are those of the design.
+The gauges are fresh, and there is a prefix match at every third endpoint.
 """
 
-import argparse
 import random
 import time
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from bench.figures import Figure
+from bench.micro.timing import Pace, cost, figure
 from endpoint_picker.core.attributes import PrefixMatch, prefix_match
 from endpoint_picker.core.endpoints import Candidates, Endpoint, EndpointTable, Gauges
 from endpoint_picker.core.request import Request
@@ -27,25 +24,20 @@ BUDGETS: Final = {10: 30.0, 100: 60.0, 1000: 200.0}
 BLOCKS: Final = 64
 
 
-def main() -> None:
-    """Measure and print."""
-    flags = argparse.ArgumentParser(description="CPU time of one scheduling cycle")
-    flags.add_argument("--seconds", type=float, default=0.3, help="for each of five runs; the best counts")
-    seconds = flags.parse_args().seconds
-    shown = Table(title="scheduling, µs of CPU per request")
-    for column in ("endpoints", "default profile", "with decode-filter", "half of it stale", "budget"):
-        shown.add_column(column, justify="right")
+def figures(pace: Pace) -> list[Figure]:
+    """The default profile, and what makes it dearer."""
+    found = []
     for size, budget in BUDGETS.items():
-        figures = [
-            measured(size, seconds),
-            measured(size, seconds, filtered=True),
-            measured(size, seconds, stale=True),
+        label, key = f"schedule, {size} endpoints", f"schedule_{size}"
+        found += [
+            figure(key, label, measured(size, pace), budget),
+            figure(f"{key}_filtered", f"{label}, decode-filter", measured(size, pace, filtered=True)),
+            figure(f"{key}_stale", f"{label}, half of them stale", measured(size, pace, stale=True)),
         ]
-        shown.add_row(str(size), *(f"{figure:.1f}" for figure in figures), f"{budget:.0f}")
-    Console().print(shown)
+    return found
 
 
-def measured(size: int, seconds: float, *, filtered: bool = False, stale: bool = False) -> float:
+def measured(size: int, pace: Pace, *, filtered: bool = False, stale: bool = False) -> list[float]:
     """Microseconds of one cycle with `size` endpoints."""
     table = EndpointTable()
     wiring = Wiring(table, Metrics(), random.Random(1), time.monotonic)
@@ -56,10 +48,10 @@ def measured(size: int, seconds: float, *, filtered: bool = False, stale: bool =
     request = Request("r", {}, "/v1/completions", 0.0, target_model="m")
     blocks = np.where(np.arange(table.capacity) % 3 == 0, BLOCKS // 2, 0)
     request.attributes.write(prefix_match(), PrefixMatch(blocks, BLOCKS, 64))
-    return best_of(lambda: cycle.schedule(request, Candidates(table, table.live, 0.0)), seconds)
+    return cost(lambda: cycle.schedule(request, Candidates(table, table.live, 0.0)), pace)
 
 
-def fill(table: EndpointTable, size: int, *, stale: bool) -> None:
+def fill(table: EndpointTable, size: int, *, stale: bool = False) -> None:
     """A pool with gauges that differ from one to the next."""
     table.replace(Endpoint(f"pod-{i}", f"10.0.{i >> 8}.{i & 255}", 8000) for i in range(size))
     random_ = random.Random(size)
@@ -85,20 +77,3 @@ def default(wiring: Wiring, *, filtered: bool) -> profile.WeightedProfile:
         ],
         picker=profile.Picking("max", picker.type, picker),
     )
-
-
-def best_of(call: Callable[[], object], seconds: float) -> float:
-    """Microseconds of CPU a call, the best of five runs of about this long."""
-    best = float("inf")
-    for _ in range(5):
-        calls, started = 0, time.process_time()
-        while (spent := time.process_time() - started) < seconds or not calls:
-            for _ in range(100):
-                call()
-            calls += 100
-        best = min(best, spent / calls)
-    return best * 1e6
-
-
-if __name__ == "__main__":
-    main()

@@ -18,8 +18,8 @@ import uvloop
 
 from bench.overhead import meter
 from bench.overhead.http1 import Message
-from bench.overhead.prompts import Bodies, Kind
-from bench.overhead.replicas import stream_header
+from bench.overhead.replicas import port_of, stream_header
+from bench.samples.prompts import Bodies, Kind
 
 LAST_ANSWERS_SECONDS: Final = 10.0
 EVENT: Final = b"data: "
@@ -215,7 +215,7 @@ async def _take_jobs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 async def serve() -> None:
     """Take jobs until cancelled."""
     server = await asyncio.start_server(_take_jobs, "127.0.0.1", 0)
-    print(f"listening 127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    print(f"listening 127.0.0.1:{port_of(server)}", flush=True)
     await server.serve_forever()
 
 

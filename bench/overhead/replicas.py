@@ -8,16 +8,17 @@ IP:PORT` for each replica and serves until it is stopped.
 import argparse
 import asyncio
 import itertools
-import json
 import random
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 import uvloop
 
 from bench.overhead.http1 import Message
-from bench.overhead.page import MODEL, pages
+from bench.samples import answers
+from bench.samples.page import pages
 
 PAGES: Final = 16
 SEED: Final = 3
@@ -41,43 +42,17 @@ def _answer(kind: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
-def _document(kind: str, choice: dict[str, Any], **fields: Any) -> bytes:
-    document = {
-        "id": "chatcmpl-5f0c7ab2b5d04c8aa8d9cf1d26be0a13",
-        "object": kind,
-        "created": 1_700_000_000,
-        "model": MODEL,
-        "choices": [{"index": 0, "logprobs": None, "finish_reason": None, **choice}],
-    }
-    return json.dumps(document | fields, separators=(",", ":")).encode()
-
-
 def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-USAGE: Final = {
-    "prompt_tokens": 512,
-    "completion_tokens": 24,
-    "total_tokens": 536,
-    "prompt_tokens_details": {"cached_tokens": 256},
-}
-SAID: Final = {"message": {"role": "assistant", "content": "The harbour lies under the meadow. " * 4}}
-DOCUMENT: Final = _answer("application/json", _document("chat.completion", SAID, usage=USAGE))
+DOCUMENT: Final = _answer("application/json", answers.DOCUMENT)
 STREAM_HEAD: Final = (
     b"HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
     b"transfer-encoding: chunked\r\n\r\n"
 )
-EVENT: Final = _chunk(
-    b"data: " + _document("chat.completion.chunk", {"delta": {"content": " harbour"}}) + b"\n\n"
-)
-LAST_EVENTS: Final = b"".join(
-    (
-        _chunk(b"data: " + _document("chat.completion.chunk", {"delta": {}}, usage=USAGE) + b"\n\n"),
-        _chunk(b"data: [DONE]\n\n"),
-        b"0\r\n\r\n",
-    )
-)
+EVENT: Final = _chunk(answers.TOKEN)
+LAST_EVENTS: Final = b"".join((*map(_chunk, answers.LAST), b"0\r\n\r\n"))
 
 
 # === who says it ===
@@ -127,19 +102,29 @@ class Conversation(asyncio.Protocol):
         self._later(when + gap, left - 1, gap)
 
 
-async def serve(count: int) -> None:
-    """All replicas, until cancelled."""
+async def listen(count: int) -> list[asyncio.Server]:
+    """Replicas on free ports of loopback, to be called inside a running event loop."""
     loop, rng = asyncio.get_running_loop(), random.Random(SEED)
-    answers = [_answer("text/plain; version=1.0.0; charset=utf-8", each) for each in pages(PAGES, SEED)]
-    for number in range(count):
-        metrics = itertools.cycle(answers[number % PAGES :] + answers[: number % PAGES])
-        server = await loop.create_server(
-            lambda metrics=metrics: Conversation(metrics, rng),  # type: ignore[misc]
-            "127.0.0.1",
-            0,
-            backlog=BACKLOG,
-        )
-        print(f"listening 127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    told = [_answer("text/plain; version=1.0.0; charset=utf-8", each) for each in pages(PAGES, SEED)]
+
+    def conversation(number: int) -> Conversation:
+        first = number % PAGES
+        return Conversation(itertools.cycle((*told[first:], *told[:first])), rng)
+
+    return [
+        await loop.create_server(partial(conversation, number), "127.0.0.1", 0, backlog=BACKLOG)
+        for number in range(count)
+    ]
+
+
+def port_of(server: asyncio.Server) -> int:
+    return int(server.sockets[0].getsockname()[1])
+
+
+async def serve(count: int) -> None:
+    """Serve until cancelled."""
+    for server in await listen(count):
+        print(f"listening 127.0.0.1:{port_of(server)}", flush=True)
     await asyncio.Event().wait()
 
 

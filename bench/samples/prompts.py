@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from bench.overhead.page import MODEL
+from bench.samples.page import MODEL
 from bench.traffic import VOCABULARY
 
 Kind = Literal["small", "long"]
