@@ -19,7 +19,7 @@ LONGEST_REMEMBERED: Final = 1 << 12
 """Bytes of labels whose parsed form is kept: a replica sends the same ones with every page."""
 
 _SERIES: Final = re.compile(
-    rb"""[ \t]*+ (?: \{ (?P<labels> (?: [^"}]++ | "(?:[^"\\]++|\\.)*+" )*+ ) \} )?
+    rb"""[ \t]*+ (?: \{ (?P<labels> [^"}]*+ (?: "[^"\\]*+(?:\\.[^"\\]*+)*+" [^"}]*+ )*+ ) \} )?
     [ \t]*+ (?P<value>[^ \t\r#]++) (?: [ \t]++ (?P<time>[-+]?[0-9]++[-+.0-9eE]*+) )?""",
     re.VERBOSE | re.DOTALL,
 )

@@ -2,7 +2,8 @@
 
 One loop for each endpoint is what keeps them apart: a replica that hangs holds up nothing but its own next
 reading. What was read before stays in the table and turns stale there by itself, so a failure needs no
-clean-up; it only makes the loop slower until the replica is back.
+clean-up; it only makes the loop slower until the replica is back. A replica with nothing to do is read less
+often as well, until something is in flight there: each page costs both sides, and would say the same again.
 """
 
 import asyncio
@@ -28,8 +29,11 @@ LONGEST_BACKOFF: Final = 2.0
 """Seconds: a replica that is back is seen that soon."""
 SPREAD: Final = 0.2
 """Seconds over which the first readings are spread."""
-RECONCILE_SECONDS: Final = 0.5
-"""How often the table is looked at for changes that nobody announced."""
+IDLE_INTERVAL: Final = 1.0
+"""Seconds between two readings of an endpoint with nothing to do. We learn that late of the requests that
+other pickers send there, where few of them change a choice; our own are in the ledger at once."""
+LOOK_SECONDS: Final = 0.1
+"""How often the table is looked at for what nobody announces: other members, requests to an idle endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +73,13 @@ class Scraper:
         self._closed = False
 
     async def run(self) -> None:
-        """Follow the membership of the table for ever."""
+        """Follow the membership and the ledger of the table for ever."""
         while True:
             self._reconcile()
+            self._rouse()
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RECONCILE_SECONDS):
+                async with asyncio.timeout(LOOK_SECONDS):
                     await self._wake.wait()
 
     def membership_changed(self) -> None:
@@ -114,10 +119,24 @@ class Scraper:
         for key in wanted - self._rounds.keys():
             self._start(*key)
 
+    def _rouse(self) -> None:
+        """Cut short the long pauses of the endpoints that have something in flight.
+
+        Until the next reading `unread` stands in for a request, but only up to its first token; from there
+        on the gauges would call a replica idle that runs many, for as long as the pause lasts. A look now
+        and then is enough, and better than a call at the pick: a page read at once would not show the
+        request yet, though a reading counts as showing all that was sent before it.
+        """
+        busy = set(self._table.in_flight.nonzero()[0].tolist())
+        if busy:
+            for (_, row, _), (rounds, _) in self._rounds.items():
+                if row in busy:
+                    rounds.rouse()
+
     def _start(self, feed: int, row: int, generation: int) -> None:
         if self._pages is None:
             self._pages = Pages(deadline=self._deadline)
-        place = _Place(self._table, row, generation)
+        place = Place(self._table, row, generation)
         source, period = self._feeds[feed]
         rounds = _Rounds(place, source, self._pages, self._metrics, self._clock, self._rng, period)
         name = f"scraping {self._table[row].id} ({source.source.name})"
@@ -144,13 +163,23 @@ def _rounded(source: MetricsSource, tick: float) -> float:
     return period
 
 
-def pause(period: float, took: float) -> float:
-    """Seconds to wait after a reading that took so long; a replica that answers slowly may breathe."""
-    return max(period - took, period / 2.0)
+def pause(period: float, took: float, *, idle: bool, stale_after: float) -> float:
+    """Seconds to wait after a reading that took so long; a replica that answers slowly may breathe.
+
+    They are more where it is idle, but leave half of the time after which a reading is stale for the next
+    one to arrive, or to fail and be tried again.
+    """
+    interval = max(period, min(IDLE_INTERVAL, stale_after / 2.0)) if idle else period
+    return max(interval - took, interval / 2.0)
+
+
+def left(period: float, rested: float) -> float:
+    """Seconds until the full rate would read again, after a rest of so long."""
+    return period - rested % period
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """A row for as long as it means the same endpoint."""
 
     table: EndpointTable
@@ -161,13 +190,19 @@ class _Place:
     def taken(self) -> bool:
         return int(self.table.generation[self.row]) == self.generation
 
+    @property
+    def idle(self) -> bool:
+        """Neither our ledger nor its last reading knows of a request there; a gauge not known is no proof."""
+        table, row = self.table, self.row
+        return bool(table.in_flight[row] == 0 and table.running[row] == 0.0 and table.waiting[row] == 0.0)
+
 
 class _Rounds:
     """The loop of one endpoint and one feed."""
 
     def __init__(
         self,
-        place: _Place,
+        place: Place,
         feed: Feed,
         pages: Pages,
         metrics: Metrics,
@@ -187,13 +222,36 @@ class _Rounds:
         self._backoff = aio.Backoff(2.0 * period, max(LONGEST_BACKOFF, period), rng=rng, least=period)
         self._state = ""
         """What is wrong with the endpoint in one word; empty: nothing."""
+        self._resting = False
+        """Whether the pause is as long as it is only because the endpoint is idle."""
+        self._roused = asyncio.Event()
 
     async def run(self, name: str) -> None:
         await asyncio.sleep(self._rng.uniform(0.0, min(self._period, SPREAD)))
-        await aio.repeat(name, self._step, after_failure=LONGEST_BACKOFF)
+        await aio.repeat(name, self._step, after_failure=LONGEST_BACKOFF, sleep=self._sleep)
+
+    def rouse(self) -> None:
+        """Something is in flight there: if the loop rests, it reads again within a period."""
+        self._roused.set()
+
+    async def _sleep(self, seconds: float) -> None:
+        await (self._rest if self._resting else asyncio.sleep)(seconds)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait so long or, once it is roused, until the full rate would have read the page.
+
+        So the interval holds however often that is, and endpoints that one look rouses stay spread.
+        """
+        self._roused.clear()
+        began = self._clock()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._roused.wait()
+                await asyncio.sleep(left(self._period, self._clock() - began))
 
     async def _step(self) -> float:
         """One reading; answers the seconds until the next."""
+        self._resting = False
         if not self._place.taken:
             self.tried.set()
             return self._period  # the reconciler is about to end this loop
@@ -206,9 +264,11 @@ class _Rounds:
         if not good:
             return self._backoff.next()
         self._backoff.reset()
-        if first:
-            return self._period * self._rng.random()  # from here on spread over the whole period
-        return pause(self._period, self._clock() - started)
+        self._resting = self._place.idle
+        took = self._clock() - started
+        seconds = pause(self._period, took, idle=self._resting, stale_after=self._place.table.stale_after)
+        # From the first reading on they are spread over the whole pause.
+        return seconds * self._rng.random() if first else seconds
 
     async def _scrape(self) -> bool:
         source = self._feed.source

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from endpoint_picker import aio
-from endpoint_picker.core.endpoints import EndpointTable
+from endpoint_picker.core.endpoints import Endpoint, EndpointTable, Gauges
 from endpoint_picker.datalayer.extract import CoreMetricsExtractor, ExtractorParameters
-from endpoint_picker.datalayer.scrape import Feed, Scraper, pause, periods
+from endpoint_picker.datalayer.fetch import DEADLINE
+from endpoint_picker.datalayer.scrape import Feed, Place, Scraper, left, pause, periods
 from endpoint_picker.datalayer.sources import MetricsParameters, MetricsSource
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.plugin import Wiring
@@ -58,6 +59,10 @@ class Pool:
         row = self.table.row_of(f"default/{name}")
         assert row is not None
         return row
+
+    def load(self, name: str, requests: int) -> None:
+        """So many requests are in flight there."""
+        self.table.in_flight[self.row(name)] = requests
 
     def fresh(self, name: str) -> bool:
         return bool(self.table.fresh(self.now)[self.row(name)])
@@ -227,10 +232,12 @@ async def test_a_page_that_tells_nothing_is_counted_and_does_not_refresh(
     assert "unreadable" in record.getMessage()
 
 
-async def test_failures_make_the_loop_slower() -> None:
+@pytest.mark.parametrize("in_flight", [0, 3])
+async def test_failures_make_the_loop_slower(in_flight: int) -> None:
     async with engines(2) as (bad, good), running(Pool()) as pool:
         bad.mood = "error"
         pool.members(bad, good)
+        pool.load("e0", in_flight)
         await until(lambda: good.scrapes >= 30)
         assert 1 <= bad.scrapes < 15
 
@@ -260,6 +267,93 @@ async def test_a_defect_in_an_extractor_does_not_end_the_loop(
             await until(lambda: engine.scrapes >= 3)
         await until(lambda: pool.fresh("e0"))
     assert caplog.text.count("it is tried again") == 1
+
+
+# === an endpoint with nothing to do ===
+
+
+@pytest.fixture
+def endless_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle endpoint is read once, and then never again unless it is roused."""
+    monkeypatch.setattr("endpoint_picker.datalayer.scrape.IDLE_INTERVAL", 1e9)
+
+
+@asynccontextmanager
+async def idle_and_busy() -> AsyncIterator[tuple[Pool, Engine, Engine]]:
+    """Two endpoints of a pool in which no reading turns stale: `e0` is idle, `e1` has a request waiting."""
+    async with Engine(vllm_page()) as idle, Engine(vllm_page(waiting=1)) as busy, running(Pool()) as pool:
+        pool.table.stale_after = 1e12
+        pool.members(idle, busy)
+        assert await pool.scraper.first_pass(10)
+        yield pool, idle, busy
+
+
+async def more(engine: Engine, readings: int) -> None:
+    """Let the engine be read so many times more."""
+    mark = engine.scrapes + readings
+    await until(lambda: engine.scrapes >= mark)
+
+
+@pytest.mark.usefixtures("endless_rest")
+async def test_it_rests_while_others_are_read() -> None:
+    async with idle_and_busy() as (_, idle, busy):
+        await more(busy, 20)
+        assert idle.scrapes == 1
+
+
+@pytest.mark.usefixtures("endless_rest")
+async def test_a_request_in_flight_rouses_it_until_that_ends() -> None:
+    async with idle_and_busy() as (pool, idle, busy):
+        await more(busy, 4)
+        pool.load("e0", 1)
+        await more(idle, 5)
+        pool.load("e0", 0)
+        await more(busy, 8)
+        mark = idle.scrapes
+        await more(busy, 20)
+        assert idle.scrapes == mark
+
+
+@pytest.mark.usefixtures("endless_rest")
+async def test_a_request_elsewhere_does_not_rouse_it() -> None:
+    async with idle_and_busy() as (pool, idle, busy):
+        pool.load("e1", 1)
+        await more(busy, 20)
+        assert idle.scrapes == 1
+
+
+@pytest.mark.usefixtures("endless_rest")
+@pytest.mark.parametrize("page", [vllm_page(running=1), vllm_page(waiting=1), vllm_page(running="NaN")])
+async def test_what_others_send_there_keeps_the_full_rate(page: bytes) -> None:
+    async with Engine(page) as engine, running(Pool()) as pool:
+        pool.table.stale_after = 1e12
+        pool.members(engine)
+        await until(lambda: engine.scrapes >= 8)
+
+
+async def test_it_is_read_again_without_any_request() -> None:
+    async with idle_and_busy() as (_, idle, _busy):
+        await more(idle, 2)
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "gauges", "idle"),
+    [
+        (0, Gauges(waiting=0.0, running=0.0, kv_usage=0.9), True),
+        (1, Gauges(waiting=0.0, running=0.0), False),
+        (0, Gauges(waiting=1.0, running=0.0), False),
+        (0, Gauges(waiting=0.0, running=1.0), False),
+        (0, Gauges(waiting=0.0, running=float("nan")), False),
+        (0, Gauges(waiting=0.0), False),
+        (0, Gauges(running=0.0), False),
+    ],
+)
+def test_idle_is_what_ledger_and_gauges_agree_on(in_flight: int, gauges: Gauges, idle: bool) -> None:
+    table = EndpointTable()
+    table.replace([Endpoint("e0", "127.0.0.1", 1)])
+    table.observe(0, gauges, 1.0)
+    table.in_flight[0] = in_flight
+    assert Place(table, 0, int(table.generation[0])).idle is idle
 
 
 # === start and end ===
@@ -321,9 +415,41 @@ def test_intervals_are_multiples_of_one_tick(
     assert periods(base, sources) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("took", "expected"), [(0.0, 0.2), (0.05, 0.15), (0.15, 0.1), (5.0, 0.1)])
-def test_the_pause_takes_off_what_the_reading_took(took: float, expected: float) -> None:
-    assert pause(0.2, took) == pytest.approx(expected)
+@pytest.mark.parametrize(
+    ("period", "took", "idle", "stale_after", "expected"),
+    [
+        (0.2, 0.0, False, 2.0, 0.2),
+        (0.2, 0.05, False, 2.0, 0.15),
+        (0.2, 0.15, False, 2.0, 0.1),
+        (0.2, 5.0, False, 2.0, 0.1),
+        (0.2, 0.0, True, 2.0, 1.0),
+        (0.2, 0.05, True, 2.0, 0.95),
+        (0.2, 5.0, True, 2.0, 0.5),
+        (0.2, 0.0, True, 60.0, 1.0),  # no longer than a second, however long a reading counts
+        (0.2, 0.0, True, 1.0, 0.5),  # twice in the time for which a reading counts
+        (0.2, 0.0, True, 0.1, 0.2),  # the interval rules: idle is never read more often than busy
+        (3.0, 0.0, True, 2.0, 3.0),
+    ],
+)
+def test_the_pause_after_a_reading(
+    period: float, took: float, idle: bool, stale_after: float, expected: float
+) -> None:
+    assert pause(period, took, idle=idle, stale_after=stale_after) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("took", [0.0, 0.3, 0.6, DEADLINE])
+def test_a_reading_of_an_idle_endpoint_does_not_turn_stale_before_the_next(took: float) -> None:
+    stale_after = EndpointTable().stale_after
+    assert pause(0.2, took, idle=True, stale_after=stale_after) + DEADLINE <= stale_after
+
+
+@pytest.mark.parametrize(
+    ("rested", "expected"), [(0.0, 0.2), (0.05, 0.15), (0.19, 0.01), (0.25, 0.15), (0.95, 0.05)]
+)
+def test_a_rest_that_is_cut_short_ends_when_the_full_rate_would_have_read(
+    rested: float, expected: float
+) -> None:
+    assert left(0.2, rested) == pytest.approx(expected)
 
 
 def test_rounding_is_told(caplog: pytest.LogCaptureFixture) -> None:
