@@ -1,6 +1,7 @@
 """Protobuf to records and back; the only module that imports Envoy's generated messages."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from envoy.config.core.v3 import base_pb2
@@ -31,6 +32,16 @@ SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
 METHOD: Final = "Process"
 
 
+_BODIES: Final = {b"\x22": Side.REQUEST, b"\x2a": Side.RESPONSE}
+"""Tag of `request_body` and of `response_body` in a ProcessingRequest."""
+_PART: Final = 0x0A
+"""Tag of `body` in an HttpBody."""
+_ENDS: Final = b"\x10\x01"
+"""`end_of_stream: true` in an HttpBody, and in a StreamedBodyResponse."""
+_NOTHING_ELSE: Final = (b"", b"\x42\x00")
+"""What may follow the body: nothing, or the `metadata_context` that Envoy adds though nothing is in it."""
+
+
 class Malformed(ValueError):
     """Bytes that are no message of this conversation."""
 
@@ -40,6 +51,48 @@ class Malformed(ValueError):
 
 def decode(data: bytes) -> Incoming:
     """One `ProcessingRequest`. Raises Malformed when it is none, or says nothing."""
+    side = _BODIES.get(data[:1])
+    body = None if side is None else _body(data)
+    return _decode(data) if side is None or body is None else Incoming(side, body)
+
+
+def _body(data: bytes) -> Body | None:
+    """A message that is a body and nothing else, read by hand; None where it is more than that.
+
+    Each generated token is such a message: this takes a tenth of the time that the generated code takes.
+    """
+    try:
+        length, start = _varint(data, 1)
+        end = start + length
+        if end > len(data) or data[end:] not in _NOTHING_ELSE:
+            return None
+        if data[start] != _PART:
+            return Body(b"", True) if data[start:end] == _ENDS else None
+        length, start = _varint(data, start + 1)
+    except IndexError:
+        return None
+    tail = data[start + length : end]
+    if tail == _ENDS:
+        return Body(data[start : start + length], True)
+    return None if tail or start + length != end else Body(data[start:end], False)
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A length, and where it ends."""
+    value = data[at]
+    if value < 0x80:
+        return value, at + 1
+    value &= 0x7F
+    for shift in (7, 14, 21, 28):
+        at += 1
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at + 1
+    raise IndexError("a length of more than 32 bits")
+
+
+def _decode(data: bytes) -> Incoming:
     try:
         message = ext_proc.ProcessingRequest.FromString(data)
     except DecodeError as error:
@@ -122,8 +175,29 @@ def _served(message: Any) -> str | None:
 
 def encode(reply: Reply) -> bytes:
     """One `ProcessingResponse`."""
+    if type(reply) is Piece:
+        side, data, ends = reply
+        frame = _piece(side, len(data), ends)
+        return b"%b%b%b" % (frame, data, _ENDS) if ends else frame + data
+    if type(reply) is HeadersReply and reply.mutation.scores is None:
+        return _headers_reply(reply)
+    return _encode(reply)
+
+
+def _encode(reply: Reply) -> bytes:
     data: bytes = _response(reply).SerializeToString()
     return data
+
+
+@lru_cache(maxsize=4096)
+def _piece(side: Side, length: int, ends: bool) -> bytes:
+    """What stands before the data of a piece: it depends on nothing but its length, and lengths repeat."""
+    whole = _encode(Piece(side, bytes(length), ends))
+    return whole[: len(whole) - length - (len(_ENDS) if ends else 0)]
+
+
+# Few endpoints make few answers: what differs from request to request is the exception.
+_headers_reply: Final = lru_cache(maxsize=1024)(_encode)
 
 
 def _response(reply: Reply) -> Any:

@@ -30,20 +30,20 @@ class Conversation:
     """One call of the method."""
 
     def __init__(self, stream: Stream) -> None:
+        self.finished = False
+        """Nothing more is to be said."""
         self._stream = stream
 
     def __repr__(self) -> str:
         return repr(self._stream)
 
-    @property
-    def finished(self) -> bool:
-        """Nothing more is to be said."""
-        return self._stream.finished
-
     def receive(self, message: bytes) -> Iterable[bytes]:
         """Take a message of Envoy; answers what is to be sent. Raises Status when it makes no sense."""
+        stream = self._stream
         try:
-            return [codec.encode(reply) for reply in self._stream.receive(codec.decode(message))]
+            replies = stream.receive(codec.decode(message))
+            self.finished = stream.finished
+            return [codec.encode(reply) for reply in replies]
         except (codec.Malformed, OutOfOrder) as error:
             raise Status(Code.INVALID_ARGUMENT, str(error)) from error
 

@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 PIECE_BYTES: Final = 62_000
 """Largest body piece that we send: 64 KiB is the advice for full duplex, less room for the framing."""
@@ -44,9 +44,8 @@ class Headers:
     end_of_stream: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
-    """A part of a body."""
+class Body(NamedTuple):
+    """A part of a body. A tuple, as are `Incoming` and `Piece`: there is one for each generated token."""
 
     data: bytes
     end_of_stream: bool
@@ -64,8 +63,7 @@ class Side(enum.Enum):
     RESPONSE = "response"
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(NamedTuple):
     """One message of Envoy."""
 
     side: Side
@@ -105,8 +103,7 @@ class HeadersReply:
     mutation: Mutation = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Full duplex: a part of the body that goes on; the parts together are the body."""
 
     side: Side

@@ -28,6 +28,7 @@ from endpoint_picker.extproc.messages import (
 )
 
 EMPTY_HEADERS: Final = Headers({}, end_of_stream=False)
+_NOTHING_BESIDE: Final = [None, None, None]
 
 
 class OutOfOrder(ValueError):
@@ -64,23 +65,28 @@ class Stream:
         """
         if self.finished:
             return []
+        side, event, *beside = message
+        half = self._request if side is Side.REQUEST else self._response
         try:
-            self._note(message)
-            half = (
-                self._request_half(message) if message.side is Side.REQUEST else self._response_half(message)
-            )
-            match message.event:
-                case Headers() as headers:
-                    return half.headers(headers)
-                case Body() as body:
-                    return half.body(body)
-                case Trailers():
-                    return half.trailers()
+            if type(event) is Body and half is not None and beside == _NOTHING_BESIDE:
+                return half.body(event)  # nearly always, and all that there is to a token
+            return self._receive(message)
         except Refusal as refusal:
             if not self._asked or self._exchange is not None:
                 self._director.refuse(refusal, self._fields)
             self.close()
             return [immediate(refusal)]
+
+    def _receive(self, message: Incoming) -> list[Reply]:
+        self._note(message)
+        half = self._request_half(message) if message.side is Side.REQUEST else self._response_half(message)
+        match message.event:
+            case Headers() as headers:
+                return half.headers(headers)
+            case Body() as body:
+                return half.body(body)
+            case Trailers():
+                return half.trailers()
 
     def close(self) -> None:
         """The conversation is over, for whatever reason. A second call does nothing."""

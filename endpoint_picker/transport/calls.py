@@ -51,9 +51,8 @@ class Status(Exception):
 class Call(Protocol):
     """What serves one call."""
 
-    @property
-    def finished(self) -> bool:
-        """Nothing more is to be said: the call ends with OK."""
+    finished: bool
+    """Nothing more is to be said: the call ends with OK."""
 
     def receive(self, message: bytes) -> Iterable[bytes]:
         """Take a message; answers what is to be sent. Raises Status."""
@@ -154,13 +153,30 @@ def trailers(status: Status, *, alone: bool) -> bytes:
 # === messages ===
 
 
+class Room:
+    """What messages that have not ended may take, over all calls of a connection."""
+
+    __slots__ = ("_limit", "used")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.used = 0
+
+    def take(self, size: int) -> None:
+        """Raises Status when there is no more."""
+        self.used += size
+        if self.used > self._limit:
+            raise Status(Code.RESOURCE_EXHAUSTED, "too many bytes of messages that do not end")
+
+
 class Messages:
     """Takes messages out of the body of a request; a message may begin and end anywhere in it."""
 
-    __slots__ = ("_begun", "_compressed", "_limit", "_need")
+    __slots__ = ("_begun", "_compressed", "_limit", "_need", "_room")
 
-    def __init__(self, limit: int, *, compressed: bool) -> None:
+    def __init__(self, limit: int, room: Room, *, compressed: bool) -> None:
         self._limit = limit
+        self._room = room
         self._compressed = compressed
         # One buffer and no list of parts: a part of one byte would cost fifty.
         self._begun = bytearray()
@@ -184,7 +200,13 @@ class Messages:
         ):
             return (data[PREFIX_BYTES:],)
         self._begun += data
+        self._room.take(size)
         return self._split() if len(self._begun) >= self._need else ()
+
+    def close(self) -> None:
+        """Nothing more comes: let go of what was begun."""
+        self._room.used -= len(self._begun)
+        self._begun.clear()
 
     def _split(self) -> list[bytes]:
         found, at, view = [], 0, memoryview(self._begun)
@@ -200,6 +222,7 @@ class Messages:
                 at += self._need
                 self._need = PREFIX_BYTES
         del self._begun[:at]
+        self._room.used -= at
         return found
 
     def _message(self, flag: int, data: bytes) -> bytes:
@@ -259,8 +282,7 @@ class Calls:
         self._limits = limits
         self._later = later
         self._ongoing: dict[int, _Ongoing] = {}
-        self._assembling = 0
-        """Bytes of messages that have not ended, over all calls."""
+        self._room = Room(limits.assembling)
         self._complaints = logs.Sparse(log)
 
     def __len__(self) -> int:
@@ -289,7 +311,7 @@ class Calls:
     def _begin(self, stream_id: int, head: Head) -> None:
         check(head)
         seconds = timeout(head)
-        messages = Messages(self._limits.message, compressed=compression(head))
+        messages = Messages(self._limits.message, self._room, compressed=compression(head))
         serve = self._services.get(head.path.decode("latin-1"))
         if serve is None:
             raise Status(Code.UNIMPLEMENTED, f"no method {head.path.decode('latin-1')[:100]}")
@@ -315,21 +337,11 @@ class Calls:
 
     def _serve(self, stream_id: int, ongoing: _Ongoing, data: bytes) -> None:
         call = ongoing.call
-        for message in self._whole(ongoing.messages, data):
+        for message in ongoing.messages.feed(data):
             if call.finished:
                 return
             for reply in call.receive(message):
                 self._reply(stream_id, ongoing, reply)
-
-    def _whole(self, messages: Messages, data: bytes) -> Sequence[bytes]:
-        """The messages that end here; what is left of them is counted."""
-        before = messages.held
-        try:
-            return messages.feed(data)
-        finally:
-            self._assembling += messages.held - before
-            if self._assembling > self._limits.assembling and messages.held > before:
-                raise Status(Code.RESOURCE_EXHAUSTED, "too many bytes of messages that do not end")
 
     def _half_close(self, stream_id: int, ongoing: _Ongoing) -> None:
         if ongoing.messages.held:
@@ -360,7 +372,7 @@ class Calls:
         ongoing = self._ongoing.pop(stream_id, None)
         if ongoing is None:
             return
-        self._assembling -= ongoing.messages.held
+        ongoing.messages.close()
         if ongoing.call_off is not None:
             ongoing.call_off()
         try:

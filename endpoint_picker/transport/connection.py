@@ -196,8 +196,13 @@ class Connection:
             after = at + HEADER_BYTES + length
             if after > end:
                 break
+            stream_id &= STREAM_BITS
+            payload = data[at + HEADER_BYTES : after]
             try:
-                self._frame(kind, flags, stream_id & STREAM_BITS, data[at + HEADER_BYTES : after])
+                if kind == frames.DATA and stream_id in self.streams and self._block is None:
+                    self._data(flags, stream_id, payload)  # nearly always
+                else:
+                    self._frame(kind, flags, stream_id, payload)
             except StreamFault as fault:
                 self._reset(fault.stream_id, fault.code)
             at = after
@@ -212,8 +217,7 @@ class Connection:
         if kind >= len(self._on):
             self._spend()  # unknown kinds mean nothing (4.1, 5.5)
             return
-        if kind != frames.DATA or not stream_id:
-            frames.check(kind, stream_id, len(payload))
+        frames.check(kind, stream_id, len(payload))
         self._on[kind](flags, stream_id, payload)
 
     # === kinds of frames ===
@@ -221,27 +225,24 @@ class Connection:
     def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
         """6.1; padding counts as data in the windows (6.9.1)."""
         size = len(payload)
-        self._windows.spend(size)
-        self._widen()
+        if self._windows.spend(size):
+            self._widen()
         stream = self.streams.get(stream_id)
         if stream is None or stream.remote_done:
             self._stray(stream_id, stream)
             return
-        stream.window -= size
-        stream.taken += size
-        if stream.window < 0:
-            raise StreamFault(stream_id, ErrorCode.FLOW_CONTROL_ERROR, "more than the window allows")  # 6.9.1
+        if self._windows.spend_stream(stream, size):
+            self._widen_stream(stream)
         if flags & frames.PADDED:
             payload = frames.unpadded(frames.DATA, payload)
         ends = bool(flags & frames.END_STREAM)
         if not payload and not ends:
             self._spend()
-        stream.count(len(payload), ends)
+        if stream.declared is not None:
+            stream.count(len(payload), ends)
         self._events.append(Received(stream_id, payload, ends))
         if ends:
             self._remote_done(stream)
-        else:
-            self._widen_stream(stream)
 
     def _headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         """6.2; a priority (RFC 9113, 5.3.2: deprecated) is left unread."""
@@ -557,13 +558,19 @@ class Connection:
         """What is to be sent now; empty when it is nothing."""
         if not self._out:
             return b""
-        for stream in self._backlog.eased():
-            self._widen_stream(stream)
-            self._settle(stream)
-        self._widen()
+        if self._backlog.eased:
+            self._ease()
         data = b"".join(self._out)
         self._out.clear()
         return data
+
+    def _ease(self) -> None:
+        """Streams have got rid of what waited: they may go on, or are over."""
+        for stream in self._backlog.eased:
+            self._widen_stream(stream)
+            self._settle(stream)
+        self._backlog.eased.clear()
+        self._widen()
 
     def _widen(self) -> None:
         self._say(self._windows.widen(self._backlog))

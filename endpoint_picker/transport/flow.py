@@ -87,12 +87,24 @@ class Windows:
         more = self._left - DEFAULT_WINDOW
         return frames.settings(ours) + (frames.window_update(0, more) if more else b"")
 
-    def spend(self, size: int) -> None:
-        """The peer sent so much, on whatever stream. Raises ConnectionFault (6.9.1)."""
+    def spend(self, size: int) -> bool:
+        """The peer sent so much, on whatever stream; answers whether it is time to give leave for more.
+
+        Raises ConnectionFault (6.9.1).
+        """
         self._left -= size
         if self._left < 0:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more than the connection's window allows")
         self._taken += size
+        return self._taken >= self._half
+
+    def spend_stream(self, stream: Stream, size: int) -> bool:
+        """The same for one stream; raises StreamFault."""
+        stream.window -= size
+        if stream.window < 0:
+            raise StreamFault(stream.id, ErrorCode.FLOW_CONTROL_ERROR, "more than the window allows")
+        stream.taken += size
+        return stream.taken >= self._half_stream
 
     def widen(self, backlog: "Backlog") -> bytes:
         """Leave for what was taken, unless too much waits for the peer; empty when there is none to give."""
@@ -134,7 +146,8 @@ class Backlog:
         """Streams with something in their outbox."""
         self._ready: dict[int, Stream] = {}
         """Those of them that wait for the connection alone; served in turn, a frame each."""
-        self._eased: list[Stream] = []
+        self.eased: list[Stream] = []
+        """Streams whose outbox has become empty, until somebody has looked."""
 
     def send(self, stream: Stream, data: bytes, now: float) -> None:
         """Send now what may be sent, the rest later."""
@@ -210,11 +223,6 @@ class Backlog:
             if stream.queued and stream.send_window > 0:
                 self._ready[stream.id] = stream
 
-    def eased(self) -> list[Stream]:
-        """Streams whose outbox has become empty since the last call."""
-        eased, self._eased = self._eased, []
-        return eased
-
     def stalled(self, since: float) -> list[Stream]:
         """Streams of which nothing has left since then, though something waits."""
         return [stream for stream in self._waiting.values() if stream.moved_at < since]
@@ -247,4 +255,4 @@ class Backlog:
         del self._waiting[stream.id]
         if stream.trailers:
             self._out.append(stream.trailers)
-        self._eased.append(stream)
+        self.eased.append(stream)

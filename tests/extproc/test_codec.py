@@ -1,0 +1,98 @@
+"""What is read and written by hand means what the generated code says that it means."""
+
+import pytest
+from envoy.config.core.v3 import base_pb2
+from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from endpoint_picker.extproc import codec
+from endpoint_picker.extproc.messages import (
+    Body,
+    HeadersReply,
+    Incoming,
+    Mutation,
+    Piece,
+    Reply,
+    Side,
+)
+
+SIDES = st.sampled_from(list(Side))
+LENGTHS = st.sampled_from([0, 1, 100, 127, 128, 16_383, 16_384, 62_000])
+BODIES = LENGTHS.map(bytes) | st.binary(max_size=300)
+
+
+def body_message(side: Side, data: bytes, ends: bool, **more: object) -> bytes:
+    body = ext_proc.HttpBody(body=data, end_of_stream=ends)
+    message: bytes = ext_proc.ProcessingRequest(**{f"{side.value}_body": body}, **more).SerializeToString()
+    return message
+
+
+def slowly(data: bytes) -> Incoming | None:
+    """What the generated code reads; None: nothing."""
+    try:
+        return codec._decode(data)
+    except codec.Malformed:
+        return None
+
+
+@given(SIDES, BODIES, st.booleans(), st.booleans())
+def test_a_body_is_read_as_the_generated_code_reads_it(
+    side: Side, data: bytes, ends: bool, metadata: bool
+) -> None:
+    more = {"metadata_context": base_pb2.Metadata()} if metadata else {}
+    message = body_message(side, data, ends, **more)
+    assert codec.decode(message) == slowly(message) == Incoming(side, Body(data, ends))
+
+
+@given(st.data())
+def test_a_damaged_body_is_read_as_the_generated_code_reads_it(data: st.DataObject) -> None:
+    message = bytearray(body_message(Side.RESPONSE, data.draw(BODIES), data.draw(st.booleans())))
+    for _ in range(data.draw(st.integers(1, 3))):
+        message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(message[: data.draw(st.integers(0, len(message)))])
+    expected = slowly(cut)
+    if expected is None:
+        with pytest.raises(codec.Malformed):
+            codec.decode(cut)
+    else:
+        assert codec.decode(cut) == expected
+
+
+@given(st.binary(max_size=12).map(lambda data: b"\x2a" + data))
+@example(b"\x2a\xff\xff\xff\xff\x0f")
+@example(b"\x2a\x80\x80\x80\x80\x80\x00")
+@example(b"\x2a\x04\x0a\x00\x10\x01")
+@example(b"\x2a\x00")
+def test_any_bytes_after_the_tag_of_a_body(data: bytes) -> None:
+    expected = slowly(data)
+    if expected is None:
+        with pytest.raises(codec.Malformed):
+            codec.decode(data)
+    else:
+        assert codec.decode(data) == expected
+
+
+def test_a_body_with_something_beside_it_says_that_too() -> None:
+    context = base_pb2.Metadata()
+    context.filter_metadata["envoy.lb"].fields["x-gateway-destination-endpoint-served"].string_value = "a:1"
+    message = body_message(Side.RESPONSE, b"x", False, metadata_context=context)
+    assert codec.decode(message) == Incoming(Side.RESPONSE, Body(b"x", False), served="a:1")
+
+
+@given(SIDES, BODIES, st.booleans())
+def test_a_piece_is_written_as_the_generated_code_writes_it(side: Side, data: bytes, ends: bool) -> None:
+    piece = Piece(side, data, ends)
+    assert codec.encode(piece) == codec._encode(piece)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        HeadersReply(Side.REQUEST, Mutation(set=(("a", "b"),), remove=("c",), destination="1.2.3.4:5")),
+        HeadersReply(Side.REQUEST, Mutation(destination="1.2.3.4:5", scores={"1.2.3.4:5": 0.5})),
+        HeadersReply(Side.RESPONSE),
+    ],
+)
+def test_an_answer_to_headers_is_the_same_each_time(reply: Reply) -> None:
+    assert codec.encode(reply) == codec.encode(reply) == codec._encode(reply)
