@@ -1,0 +1,92 @@
+"""A service to try a transport with: calls that echo, that say much, that never answer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from endpoint_picker.transport.calls import Code, Services, Status
+from endpoint_picker.transport.http2 import Server
+from endpoint_picker.transport.limits import Limits
+
+
+class Talk:
+    """What the calls of one test did."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+        self.opened = 0
+        self.closed = 0
+
+    def services(self) -> Services:
+        return {
+            "/test.Talk/Echo": lambda: Echo(self),
+            "/test.Talk/Swell": lambda: Swell(self),
+            "/test.Talk/Mute": lambda: Mute(self),
+            "/test.Talk/First": lambda: First(self),
+            "/test.Talk/Fail": lambda: Fail(self),
+        }
+
+
+class Echo:
+    """Answers each message with itself."""
+
+    finished = False
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        talk.opened += 1
+
+    def receive(self, message: bytes) -> Iterable[bytes]:
+        return (message,)
+
+    def half_close(self) -> Iterable[bytes]:
+        return ()
+
+    def close(self) -> None:
+        self._talk.closed += 1
+
+
+class Swell(Echo):
+    """Answers each message with as many bytes as it says."""
+
+    def receive(self, message: bytes) -> Iterable[bytes]:
+        return (bytes(int(message)),)
+
+
+class Mute(Echo):
+    """Takes everything and says nothing."""
+
+    def receive(self, message: bytes) -> Iterable[bytes]:
+        return ()
+
+
+class First(Echo):
+    """Ends with the first message, whatever else may come."""
+
+    finished = False
+
+    def receive(self, message: bytes) -> Iterable[bytes]:
+        self.finished = True
+        return (message,)
+
+
+class Fail(Echo):
+    """Raises: `status` as a call may, anything else as it may not."""
+
+    def receive(self, message: bytes) -> Iterable[bytes]:
+        if message == b"status":
+            raise Status(Code.INVALID_ARGUMENT, "100 % wrong: ü\n")
+        raise RuntimeError("a defect")
+
+
+@asynccontextmanager
+async def talking(talk: Talk, **limits: Any) -> AsyncIterator[tuple[Server, int]]:
+    """Our server on a port of its own; it is empty at the end."""
+    server = Server(talk.services(), Limits(**limits))
+    port = await server.start(0)
+    yield server, port
+    await server.stop(0.0)
+    async with asyncio.timeout(5.0):
+        while server.peers:
+            await asyncio.sleep(0.005)
