@@ -19,6 +19,8 @@ from endpoint_picker.kvindex.hashing import Hashes
 from endpoint_picker.kvindex.holders import NOBODY, Bitmasks, HolderSet, bits_of
 from endpoint_picker.kvindex.recency import RecentBlocks
 
+_FEW: Final = 96
+"""Up to so many blocks one after the other cost less than the fixed price of whole-array operations."""
 _STEPS: Final = (64, 512)
 """Blocks of the first looks at a prompt: most prompts are new, and nobody holds their first block."""
 _DROP_BATCH: Final = 4096
@@ -57,6 +59,8 @@ class ApproximateIndex:
         counts = np.zeros(max(rows, self._map.words * 64), np.int64)
         if not len(hashes):
             return counts[:rows]
+        if len(hashes) <= _FEW:
+            return self._match_few(self._keys(hashes).tolist(), counts)[:rows]
         keys, done = self._keys(hashes), 0
         alive: Bitmasks = np.full((1, self._map.words), _EVERYBODY)
         for step in (*_STEPS, len(keys)):
@@ -82,9 +86,10 @@ class ApproximateIndex:
         if recent is None:
             recent = self._rows[row] = RecentBlocks()
         before = recent.count
-        came, went = recent.use(_distinct(self._keys(hashes)), capacity)
-        self._map.discard(went, row)
-        self._map.add(came, row)
+        if len(hashes) <= _FEW and before <= capacity + _FEW:
+            self._use_few(recent, row, self._keys(hashes).tolist(), capacity)
+        else:
+            self._use(recent, row, self._keys(hashes), capacity)
         self.held += recent.count - before
 
     def drop(self, row: int) -> None:
@@ -101,6 +106,31 @@ class ApproximateIndex:
         nbytes = self._map.nbytes + sum(recent.nbytes for recent in self._rows.values())
         counts = {row: recent.count for row, recent in sorted(self._rows.items())}
         return Statistics(blocks=self._map.blocks, held=self.held, bytes=nbytes, rows=counts)
+
+    def _use(self, recent: RecentBlocks, row: int, keys: Keys, capacity: int) -> None:
+        came, went = recent.use(_distinct(keys), capacity)
+        self._map.discard(went, row)
+        self._map.add(came, row)
+
+    def _use_few(self, recent: RecentBlocks, row: int, keys: list[int], capacity: int) -> None:
+        came, went = recent.use_few(list(dict.fromkeys(keys)), capacity)
+        if went:
+            self._map.discard_few(went, row)
+        if came:
+            self._map.add_few(came, row)
+
+    def _match_few(self, keys: list[int], counts: Rows) -> Rows:
+        """The same for a few blocks, one after the other, with sets as numbers."""
+        last = self._map.holders_few(keys[:1])[0]
+        alive = self._map.bitmask(last)
+        # Most prompts are new, and then the first block tells.
+        for done, code in enumerate(self._map.holders_few(keys[1:]) if alive else (), 1):
+            if code != last:
+                held = alive & self._map.bitmask(code)
+                _write(counts, alive ^ held, done)
+                alive, last = held, code
+        _write(counts, alive, len(keys))
+        return counts
 
     def _keys(self, hashes: Hashes) -> Keys:
         keys: Keys = np.maximum(hashes * self._factor, np.uint64(FIRST_KEY))
@@ -124,6 +154,14 @@ class ApproximateIndex:
         runs, rows = bits_of(lost[changes]).nonzero()
         counts[rows] = done + begins[changes[runs]]
         return held[-1:]
+
+
+def _write(counts: Rows, rows: int, count: int) -> None:
+    """Note this count for each row of a set."""
+    while rows:
+        lowest = rows & -rows
+        counts[lowest.bit_length() - 1] = count
+        rows ^= lowest
 
 
 def _distinct(keys: Keys) -> Keys:

@@ -22,11 +22,15 @@ _FULL: Final = _PAGE * 3 // 4
 _SPREAD: Final = _PAGE // 4
 """How much earlier some pages are split than others: all of them fill at the same speed, and would be
 due at the same time."""
+_UNCHECKED: Final = 256
+"""So many blocks may come, even if into one page, before the pages are looked at."""
 _DEEPEST: Final = 20
 """Most bits of a key that choose a page: only keys that were made to collide need more. Such a page is
 filled to the last slot, and what does not fit is left out."""
-_BUCKET_SHIFT: Final = np.uint64(20)
-_BUCKET_MASK: Final = np.uint64(_SPAN - 1)
+_BUCKET_SHIFT: Final = 35
+"""The bits below those choose the bucket: upper ones, which nobody controls who does not know the factor
+that the index multiplies hashes by."""
+_BUCKET_MASK: Final = _SPAN - 1
 
 
 class BlockMap:
@@ -41,7 +45,8 @@ class BlockMap:
         "_limits",
         "_pages",
         "_pool",
-        "_used",
+        "_unchecked",
+        "_view",
         "blocks",
     )
 
@@ -50,13 +55,14 @@ class BlockMap:
         """Blocks that somebody holds."""
         self._buckets = Buckets(_SPAN, span=_SPAN)
         self._holders: HolderSet = np.zeros(_PAGE, np.uint32)
-        """Holders of the block in each slot."""
+        """Holders of the block in each slot; `NOBODY` in a free one."""
+        self._view = self._holders.data
         self._pool = HolderPool()
         self._pages = 1
-        self._used = np.zeros(1, np.int64)
-        """Slots of each page that searches have to go past."""
+        self._unchecked = 0
+        """Blocks that came since the pages were last looked at."""
         self._limits = np.full(1, _FULL)
-        """For each page, how many of them are too many."""
+        """For each page, how many slots in use are too many."""
         self._depths = [0]
         """How many top bits all keys of a page share."""
         self._depth = 1
@@ -65,8 +71,8 @@ class BlockMap:
 
     @property
     def nbytes(self) -> int:
-        arrays = self._buckets.keys.nbytes + self._holders.nbytes + self._directory.nbytes
-        return arrays + self._used.nbytes + self._limits.nbytes + self._pool.nbytes
+        arrays = self._buckets.nbytes + self._holders.nbytes + self._directory.nbytes
+        return arrays + self._limits.nbytes + self._pool.nbytes
 
     @property
     def words(self) -> int:
@@ -79,6 +85,10 @@ class BlockMap:
         sets = self._holders[slots]
         sets[slots == ABSENT] = NOBODY
         return sets
+
+    def bitmask(self, code: int) -> int:
+        """This set as a number: bit r stands for row r."""
+        return self._pool.bitmask(code)
 
     def bitmasks(self, sets: HolderSet) -> Bitmasks:
         """These sets, one bit for each row; valid until the next change."""
@@ -101,13 +111,50 @@ class BlockMap:
         self._holders[slots] = sets
         gone = slots[sets == NOBODY]
         if len(gone):
-            empty = self._buckets.release(gone)
-            self._used -= np.bincount(gone[empty] // _PAGE, minlength=len(self._used))
+            self._buckets.release(gone)
             self.blocks -= len(gone)
+
+    # === a few blocks, one after the other ===
+
+    def holders_few(self, keys: list[int]) -> list[int]:
+        """The set of each block's holders (see `bitmask`)."""
+        view, slots = self._view, self._buckets.find_few(keys, self._homes_few(keys))
+        return [NOBODY if slot == ABSENT else view[slot] for slot in slots]
+
+    def add_few(self, keys: list[int], row: int) -> None:
+        """The endpoint in `row` now holds these blocks; the keys are distinct."""
+        view, new = self._view, 0
+        for slot in self._buckets.put_few(keys, self._homes_few(keys)):
+            if slot != ABSENT:
+                code = view[slot]
+                new += code == NOBODY
+                view[slot] = self._pool.add_one(code, row)
+        self.blocks += new
+        self._unchecked += new
+        if self._unchecked > _UNCHECKED:
+            self._split_crowded()
+
+    def discard_few(self, keys: list[int], row: int) -> None:
+        """The endpoint in `row` no longer holds these blocks."""
+        view, gone = self._view, []
+        for slot in self._buckets.find_few(keys, self._homes_few(keys)):
+            if slot != ABSENT:
+                code = view[slot] = self._pool.remove_one(view[slot], row)
+                if code == NOBODY:
+                    gone.append(slot)
+        self._buckets.release_few(gone)
+        self.blocks -= len(gone)
+
+    def _homes_few(self, keys: list[int]) -> list[int]:
+        pages, shift = self._directory.data, 64 - self._depth
+        return [pages[key >> shift] * _SPAN + (key >> _BUCKET_SHIFT & _BUCKET_MASK) for key in keys]
+
+    # === pages ===
 
     def _homes(self, keys: Keys) -> Homes:
         pages = self._directory[keys >> np.uint64(64 - self._depth)]
-        homes: Homes = pages * np.int64(_SPAN) + ((keys >> _BUCKET_SHIFT) & _BUCKET_MASK).astype(np.int64)
+        buckets = (keys >> np.uint64(_BUCKET_SHIFT)) & np.uint64(_BUCKET_MASK)
+        homes: Homes = pages * np.int64(_SPAN) + buckets.astype(np.int64)
         return homes
 
     def _add(self, keys: Keys, row: int) -> None:
@@ -119,14 +166,17 @@ class BlockMap:
             slots = slots[slots != ABSENT]
         self._holders[slots] = self._pool.add(self._holders[slots], row)
         if len(new):
-            for page in (self._used > self._limits).nonzero()[0].tolist():
-                self._relieve(page)
+            self._split_crowded()
 
     def _claim(self, keys: Keys, homes: Homes) -> Slots:
-        slots, empty = self._buckets.claim(keys, homes)
-        self._used += np.bincount(slots[empty] // _PAGE, minlength=len(self._used))
+        slots = self._buckets.claim(keys, homes)
         self.blocks += int(np.count_nonzero(slots != ABSENT))
         return slots
+
+    def _split_crowded(self) -> None:
+        self._unchecked = 0
+        for page in (self._buckets.used > self._limits).nonzero()[0].tolist():
+            self._relieve(page)
 
     def _relieve(self, page: int) -> None:
         """Split a page that is full of keys, or clean one that is full of left slots."""
@@ -135,29 +185,28 @@ class BlockMap:
             return
         keys, sets = self._empty(page)
         if len(keys) < self._limits[page] * 3 // 4:
-            self._refill(page, keys, sets)
+            self._refill(keys, sets)
             return
         other = self._split(page)
         moves = (keys >> np.uint64(64 - self._depths[page])) & np.uint64(1) != 0
         for half, members in ((page, ~moves), (other, moves)):
-            self._refill(half, keys[members], sets[members])
-            if self._used[half] > self._limits[half]:
+            self._refill(keys[members], sets[members])
+            if self._buckets.used[half] > self._limits[half]:
                 self._relieve(half)
 
     def _empty(self, page: int) -> tuple[Keys, HolderSet]:
         """Take everything out of a page."""
         slots = slice(page * _PAGE, (page + 1) * _PAGE)
-        window = self._buckets.keys.reshape(-1)[slots]
+        window = self._buckets.keys[slots]
         live = window >= FIRST_KEY
         keys, sets = window[live], self._holders[slots][live]
-        window[:] = 0
+        self._buckets.clear(page)
         self._holders[slots] = NOBODY
         return keys, sets
 
-    def _refill(self, page: int, keys: Keys, sets: HolderSet) -> None:
+    def _refill(self, keys: Keys, sets: HolderSet) -> None:
         slots = self._buckets.fill(keys, self._homes(keys))
         self._holders[slots] = sets
-        self._used[page] = len(keys)
 
     def _split(self, page: int) -> int:
         """A new page for the keys of this one whose next bit is set."""
@@ -177,11 +226,12 @@ class BlockMap:
     def _new_page(self) -> int:
         page = self._pages
         self._pages += 1
-        if page == len(self._used):
+        if page == len(self._limits):
             more = max(1, page // 16)
-            self._buckets.extend(more * _SPAN)
+            self._buckets.extend(more)
+            self._view.release()
             self._holders.resize((page + more) * _PAGE, refcheck=False)
-            self._used.resize(page + more, refcheck=False)
+            self._view = self._holders.data
             self._limits.resize(page + more, refcheck=False)
             self._depths += [0] * more
         return page

@@ -1,9 +1,12 @@
-"""A hash set of 64-bit keys in one numpy array, searched and changed for many keys at once.
+"""A hash set of 64-bit keys in one numpy array, searched and changed for many keys at once, or for a few.
 
 Python's own sets cost some 60 bytes a key and a bytecode round for each. Here the array is cut into
 buckets of eight lanes, one cache line each: a search compares whole buckets, and goes on to the next
 bucket only where one has been full. Whoever uses it keeps values in arrays of its own, under the number
 of the lane (the slot), and decides the home bucket of a key.
+
+What is done to many keys is a dozen whole-array operations, which cost as much for one key as for fifty;
+a few keys are looked at one after the other, in plain Python. Both leave the same kind of set behind.
 """
 
 from typing import Final
@@ -22,39 +25,131 @@ Homes = npt.NDArray[np.int64]
 
 WIDTH: Final = 8
 ABSENT: Final = -1
-FIRST_KEY: Final = 2
-"""The two numbers below it mark free lanes."""
-
-_EMPTY: Final = np.uint64(0)
-"""A free lane of a bucket that has never been full: no search goes past it."""
-_LEFT: Final = np.uint64(1)
-"""A free lane of a bucket that was full once: keys that found no room may lie further on."""
+FIRST_KEY: Final = 1
+"""The number below it marks a free lane."""
+_FREE: Final = 0
 _ONE: Final = np.uint64(1)
-_FEW: Final = 24
-"""Up to so many keys one after the other cost less than the fixed price of whole-array operations."""
 
 
 class Buckets:
     """Keys in buckets; a search that leaves the last bucket of a span goes on in the span's first."""
 
-    __slots__ = ("_span", "keys")
+    __slots__ = ("_lanes", "_passed", "_passes", "_span", "_uses", "keys", "used")
 
     def __init__(self, buckets: int, *, span: int) -> None:
-        self.keys = np.zeros((buckets, WIDTH), np.uint64)
-        """Shape (buckets, WIDTH)."""
+        self.keys: Keys = np.zeros(buckets * WIDTH, np.uint64)
+        """The key in each slot; 0 in a free one."""
+        self.used: npt.NDArray[np.int64] = np.zeros(-(-buckets // span), np.int64)
+        """Slots of each span that searches have to go past: keys, and what is free in passed buckets."""
+        self._passed: Mask = np.zeros(buckets, np.bool_)
+        """Which buckets have been full when a key came that found its place further on."""
         self._span = span
+        self._view()
 
-    def extend(self, buckets: int) -> None:
-        """Add empty buckets at the end."""
-        # No view of the array outlives a method, so the memory may move; for a large array the system
-        # remaps its pages instead of copying them.
-        self.keys.resize((len(self.keys) + buckets, WIDTH), refcheck=False)
+    @property
+    def nbytes(self) -> int:
+        return self.keys.nbytes + self.used.nbytes + self._passed.nbytes
+
+    def extend(self, spans: int) -> None:
+        """Add empty spans at the end."""
+        for view in (self._lanes, self._passes, self._uses):
+            view.release()
+        # No view is left, so the memory may move; for a large array the system remaps its pages instead
+        # of copying them.
+        buckets = len(self._passed) + spans * self._span
+        self.keys.resize(buckets * WIDTH, refcheck=False)
+        self._passed.resize(buckets, refcheck=False)
+        self.used.resize(len(self.used) + spans, refcheck=False)
+        self._view()
+
+    def clear(self, span: int) -> None:
+        """Empty a whole span."""
+        begin, end = span * self._span, (span + 1) * self._span
+        self.keys[begin * WIDTH : end * WIDTH] = _FREE
+        self._passed[begin:end] = False
+        self.used[span] = 0
+
+    # === a few keys, one after the other ===
+
+    def find_few(self, keys: list[int], homes: list[int]) -> list[int]:
+        """The slot of each key."""
+        view, passed, slots = self._lanes, self._passes, []
+        for key, bucket in zip(keys, homes, strict=True):
+            slot = bucket * WIDTH
+            lanes = view[slot : slot + WIDTH].tolist()
+            if key in lanes:
+                slot += lanes.index(key)
+            elif passed[bucket]:
+                slot = self._search(key, bucket)[0]
+            else:
+                slot = ABSENT
+            slots.append(slot)
+        return slots
+
+    def put_few(self, keys: list[int], homes: list[int]) -> list[int]:
+        """The slot of each key; those that are absent are taken in.
+
+        A key for which its whole span has no room gets `ABSENT`.
+        """
+        view, passed, uses, span, slots = self._lanes, self._passes, self._uses, self._span, []
+        for key, bucket in zip(keys, homes, strict=True):
+            slot = bucket * WIDTH
+            lanes = view[slot : slot + WIDTH].tolist()
+            if key in lanes:
+                slot += lanes.index(key)
+            elif _FREE in lanes and not passed[bucket]:
+                slot += lanes.index(_FREE)
+                view[slot] = key
+                uses[bucket // span] += 1
+            else:
+                slot = self._put_further(key, bucket)
+            slots.append(slot)
+        return slots
+
+    def release_few(self, slots: list[int]) -> list[int]:
+        """Free these lanes, and say whose they were."""
+        view, passed, uses, room, keys = self._lanes, self._passes, self._uses, self._span * WIDTH, []
+        for slot in slots:
+            keys.append(view[slot])
+            view[slot] = _FREE
+            if not passed[slot // WIDTH]:
+                uses[slot // room] -= 1
+        return keys
+
+    def _put_further(self, key: int, bucket: int) -> int:
+        """The slot of a key whose home is full, or has been."""
+        slot, free = self._search(key, bucket, onward=True)
+        if slot != ABSENT or free == ABSENT:
+            return slot
+        self._lanes[free] = key
+        if not self._passes[free // WIDTH]:
+            self._uses[bucket // self._span] += 1
+        return free
+
+    def _search(self, key: int, bucket: int, *, onward: bool = False) -> tuple[int, int]:
+        """The slot of a key, and the first free one on the way there.
+
+        Onward: until there is a free one, past buckets that are full.
+        """
+        free = ABSENT
+        for _ in range(self._span):
+            slot = bucket * WIDTH
+            lanes = self._lanes[slot : slot + WIDTH].tolist()
+            if key in lanes:
+                return slot + lanes.index(key), free
+            if free == ABSENT and _FREE in lanes:
+                free = slot + lanes.index(_FREE)
+            if not self._passes[bucket]:
+                if free != ABSENT or not onward:
+                    break
+                self._passes[bucket] = True
+            bucket = bucket + 1 if (bucket + 1) % self._span else bucket + 1 - self._span
+        return ABSENT, free
+
+    # === many keys ===
 
     def find(self, keys: Keys, homes: Homes) -> Slots:
         """The slot of each key."""
-        if len(keys) <= _FEW:
-            each = zip(keys.tolist(), homes.tolist(), strict=True)
-            return np.array([self._find_one(key, home) for key, home in each], np.int64)
         slots, onward = self._look(keys, homes)
         pending: Slots = onward
         for _ in range(self._span):
@@ -65,57 +160,36 @@ class Buckets:
             pending = pending[onward]
         return slots
 
-    def _look(self, keys: Keys, homes: Homes) -> tuple[Slots, Slots]:
-        """The slots of those keys that are in these very buckets, and which keys may be further on."""
-        window = self.keys.take(homes, axis=0)
-        here = _lanes(window == keys[:, None])
-        slots = homes * WIDTH + _first(here)
-        absent = here == 0
-        slots[absent] = ABSENT
-        absent &= _lanes(window == _EMPTY) == 0
-        return slots, absent.nonzero()[0]
-
-    def claim(self, keys: Keys, homes: Homes) -> tuple[Slots, Mask]:
-        """Take in keys that are absent and distinct: their slots, and which of those were `_EMPTY`.
+    def claim(self, keys: Keys, homes: Homes) -> Slots:
+        """Take in keys that are absent and distinct: their slots.
 
         A key for which its whole span has no room gets `ABSENT`.
         """
-        if len(keys) <= _FEW:
-            each = zip(keys.tolist(), homes.tolist(), strict=True)
-            claims = [self._claim_one(key, home) for key, home in each]
-            return np.array([s for s, _ in claims], np.int64), np.array([e for _, e in claims], np.bool_)
-        return self._claim_many(keys, homes)
-
-    def _claim_many(self, keys: Keys, homes: Homes) -> tuple[Slots, Mask]:
         slots = np.full(len(keys), ABSENT, np.int64)
-        empty = np.zeros(len(keys), np.bool_)
-        flat = self.keys.reshape(-1)
         pending = np.arange(len(keys))
         # In each round one key wins in each bucket that has room, and the keys of a full one move on.
         for _ in range(self._span * (WIDTH + 1)):
-            free = _lanes(self.keys.take(homes, axis=0) <= _LEFT)
-            room = free != 0
-            wanted = homes * WIDTH + _first(free)
-            takers, aims = pending[room], wanted[room]
-            was_empty = flat[aims] == _EMPTY
-            # Several keys may want one lane: all write, the last one stays, the others try again.
-            flat[aims] = keys[takers]
-            won = flat[aims] == keys[takers]
-            slots[takers[won]], empty[takers[won]] = aims[won], was_empty[won]
-            if len(takers) == len(pending) and won.all():
+            if not len(pending):
                 break
+            free = _marks(self._of(homes) == _FREE)
+            room = free != 0
+            takers, aims = pending[room], (homes * WIDTH + _first(free))[room]
+            # Several keys may want one lane: all write, the last one stays, the others try again.
+            self.keys[aims] = keys[takers]
+            won = self.keys[aims] == keys[takers]
+            slots[takers[won]] = aims[won]
+            self._count(aims[won], 1)
+            self._passed[homes[~room]] = True
             lost = room.copy()
             lost[room] = ~won
             pending = np.concatenate([pending[lost], pending[~room]])
             homes = np.concatenate([homes[lost], self._next(homes[~room])])
-        return slots, empty
+        return slots
 
-    def release(self, slots: Slots) -> Mask:
-        """Free these lanes; True for those that are as good as never used."""
-        # Where the bucket has an empty lane, no search has ever gone past it.
-        empty: Mask = _lanes(self.keys.take(slots // WIDTH, axis=0) == _EMPTY) != 0
-        self.keys.reshape(-1)[slots] = np.where(empty, _EMPTY, _LEFT)
-        return empty
+    def release(self, slots: Slots) -> None:
+        """Free these lanes."""
+        self.keys[slots] = _FREE
+        self._count(slots, -1)
 
     def fill(self, keys: Keys, homes: Homes) -> Slots:
         """Take in many distinct keys at once; all buckets of their spans must be empty."""
@@ -128,34 +202,34 @@ class Buckets:
         fits = rank < WIDTH
         slots = np.empty(len(keys), np.int64)
         slots[order[fits]] = homes[fits] * WIDTH + rank[fits]
-        self.keys.reshape(-1)[slots[order[fits]]] = keys[order[fits]]
-        slots[order[~fits]], _ = self.claim(keys[order[~fits]], homes[~fits])
+        self.keys[slots[order[fits]]] = keys[order[fits]]
+        self._count(slots[order[fits]], 1)
+        slots[order[~fits]] = self.claim(keys[order[~fits]], homes[~fits])
         return slots
 
-    def _find_one(self, key: int, bucket: int) -> int:
-        for _ in range(self._span):
-            lanes: list[int] = self.keys[bucket].tolist()
-            if key in lanes:
-                return bucket * WIDTH + lanes.index(key)
-            if 0 in lanes:
-                break
-            bucket = self._after(bucket)
-        return ABSENT
+    def _view(self) -> None:
+        # A view answers one number in half the time that an array takes.
+        self._lanes, self._passes, self._uses = self.keys.data, self._passed.data, self.used.data
 
-    def _claim_one(self, key: int, bucket: int) -> tuple[int, bool]:
-        for _ in range(self._span):
-            lanes: list[int] = self.keys[bucket].tolist()
-            free = min(lanes)
-            if free < FIRST_KEY:
-                lane = lanes.index(free)
-                self.keys[bucket, lane] = key
-                return bucket * WIDTH + lane, free == 0
-            bucket = self._after(bucket)
-        return ABSENT, False
+    def _of(self, homes: Homes) -> Keys:
+        """The lanes of these buckets, shape (n, WIDTH)."""
+        window: Keys = self.keys.reshape(-1, WIDTH).take(homes, axis=0)
+        return window
 
-    def _after(self, bucket: int) -> int:
-        begin = bucket - bucket % self._span
-        return begin + (bucket + 1 - begin) % self._span
+    def _look(self, keys: Keys, homes: Homes) -> tuple[Slots, Slots]:
+        """The slots of those keys that are in these very buckets, and which keys may be further on."""
+        here = _marks(self._of(homes) == keys[:, None])
+        slots = homes * WIDTH + _first(here)
+        absent = here == 0
+        slots[absent] = ABSENT
+        absent &= self._passed.take(homes)
+        return slots, absent.nonzero()[0]
+
+    def _count(self, slots: Slots, change: int) -> None:
+        """These slots were taken, or freed: those in passed buckets count before and after."""
+        buckets = slots // WIDTH
+        spans = buckets[~self._passed.take(buckets)] // self._span
+        self.used += change * np.bincount(spans, minlength=len(self.used))
 
     def _next(self, homes: Homes) -> Homes:
         """The bucket after each, within its span."""
@@ -164,12 +238,12 @@ class Buckets:
         return after
 
 
-def _lanes(flags: npt.NDArray[np.bool_]) -> Keys:
+def _marks(flags: Mask) -> Keys:
     """Eight flags as one number, (n, WIDTH) → (n,): byte i is 1 where lane i is set."""
     return flags.view(np.uint64).reshape(-1)
 
 
-def _first(lanes: Keys) -> Slots:
+def _first(marks: Keys) -> Slots:
     """The lowest lane that is set (WIDTH where none is)."""
-    lowest = lanes & (~lanes + _ONE)
+    lowest = marks & (~marks + _ONE)
     return (np.bitwise_count(lowest - _ONE) >> 3).astype(np.int64)

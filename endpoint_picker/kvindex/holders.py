@@ -18,7 +18,8 @@ Bitmasks = npt.NDArray[np.uint64]
 """Bit r % 64 of word r // 64 stands for row r, shape (n, words)."""
 
 NOBODY: Final = 0
-_POOLED: Final = np.uint32(1 << 31)
+_POOLED: Final = 1 << 31
+_PLACE: Final = _POOLED - 1
 _WORD: Final = 64
 _ONE: Final = np.uint64(1)
 
@@ -26,10 +27,12 @@ _ONE: Final = np.uint64(1)
 class HolderPool:
     """Adds rows to sets and removes them; each set belongs to whoever was given its code."""
 
-    __slots__ = ("_free", "_free_count", "_masks", "_used")
+    __slots__ = ("_free", "_free_count", "_masks", "_room", "_used")
 
     def __init__(self) -> None:
         self._masks: Bitmasks = np.zeros((64, 1), np.uint64)
+        self._room = _WORD
+        """Rows that a mask has bits for."""
         self._used = 0
         """Masks that were ever taken."""
         self._free: npt.NDArray[np.int32] = np.empty(64, np.int32)
@@ -53,7 +56,7 @@ class HolderPool:
         paired = ((sets < _POOLED) & (sets != own)).nonzero()[0]
         if len(paired):
             sets[paired] = self._pool(sets[paired])
-        pooled = sets[sets >= _POOLED] & ~_POOLED
+        pooled = sets[sets >= _POOLED] & _PLACE
         if len(pooled):
             self._masks[pooled, row // _WORD] |= _bit(row)
         return sets
@@ -64,17 +67,45 @@ class HolderPool:
         sets[sets == row + 1] = NOBODY
         pooled = (sets >= _POOLED).nonzero()[0]
         if len(pooled) and row < self.words * _WORD:
-            places = sets[pooled] & ~_POOLED
+            places = sets[pooled] & _PLACE
             self._masks[places, row // _WORD] &= ~_bit(row)
             single = np.bitwise_count(self._masks[places]).sum(axis=1) == 1
             sets[pooled[single]] = self._unpool(places[single])
         return sets
 
+    def add_one(self, code: int, row: int) -> int:
+        """The set with `row` in it; the given code is used up."""
+        self._widen(row)
+        if code in (NOBODY, row + 1):
+            return row + 1
+        if code < _POOLED:
+            code = int(self._pool(np.array([code], np.uint32))[0])
+        self._masks[code & _PLACE, row // _WORD] |= _bit(row)
+        return code
+
+    def remove_one(self, code: int, row: int) -> int:
+        """The set without `row`; the given code is used up. Needs no set to hold it."""
+        if code == row + 1:
+            return NOBODY
+        if code < _POOLED or row >= self.words * _WORD:
+            return code
+        place = code & _PLACE
+        self._masks[place, row // _WORD] &= ~_bit(row)
+        if self.bitmask(code).bit_count() > 1:
+            return code
+        return int(self._unpool(np.array([place], np.uint32))[0])
+
+    def bitmask(self, code: int) -> int:
+        """The set as a number: bit r stands for row r."""
+        if code < _POOLED:
+            return 1 << code >> 1
+        return int.from_bytes(self._masks[code & _PLACE].tobytes(), "little")
+
     def bitmasks(self, sets: HolderSet) -> Bitmasks:
         """The sets as bitmasks, shape (n, words)."""
         masks = np.zeros((len(sets), self.words), np.uint64)
         pooled = sets >= _POOLED
-        masks[pooled] = self._masks[sets[pooled] & ~_POOLED]
+        masks[pooled] = self._masks[sets[pooled] & _PLACE]
         alone = (~pooled & (sets != NOBODY)).nonzero()[0]
         rows = sets[alone].astype(np.int64) - 1
         masks[alone, rows // _WORD] = _bits(rows)
@@ -86,7 +117,7 @@ class HolderPool:
         places = self._take(len(sets))
         self._masks[places] = 0
         self._masks[places, rows // _WORD] = _bits(rows)
-        return places.astype(np.uint32) | _POOLED
+        return places.astype(np.uint32) | np.uint32(_POOLED)
 
     def _unpool(self, places: npt.NDArray[np.uint32]) -> HolderSet:
         """Write bitmasks with a single bit as rows, and give the masks back."""
@@ -113,8 +144,9 @@ class HolderPool:
         return np.concatenate([places, fresh])
 
     def _widen(self, row: int) -> None:
-        missing = row // _WORD + 1 - self.words
-        if missing > 0:
+        if row >= self._room:
+            missing = row // _WORD + 1 - self.words
+            self._room += missing * _WORD
             self._masks = np.pad(self._masks, ((0, 0), (0, missing)))
 
 

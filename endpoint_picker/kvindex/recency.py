@@ -30,7 +30,17 @@ _NONE: Final[Keys] = np.empty(0, np.uint64)
 class RecentBlocks:
     """A set of block keys that forgets the least recently used ones."""
 
-    __slots__ = ("_at", "_buckets", "_line", "_line_uses", "_now", "_occupied", "_settled", "_uses", "count")
+    __slots__ = (
+        "_at",
+        "_buckets",
+        "_line",
+        "_line_uses",
+        "_now",
+        "_settled",
+        "_uses",
+        "_view",
+        "count",
+    )
 
     def __init__(self) -> None:
         self.count = 0
@@ -39,25 +49,21 @@ class RecentBlocks:
         """Number of the latest use."""
         self._settled = 0
         """Number of the latest use before the keys at hand."""
-        self._buckets = Buckets(1, span=1)
-        self._uses: Uses = np.zeros(WIDTH, np.uint32)
-        """Last use of the block in each slot."""
-        self._occupied = 0
-        """Slots that searches have to go past."""
-        self._line: npt.NDArray[np.int32] = np.empty(0, np.int32)
+        self._line: npt.NDArray[np.int32]
         """Slots of the oldest blocks when the line was made, the least recently used first."""
-        self._line_uses: Uses = np.empty(0, np.uint32)
+        self._line_uses: Uses
         """The last use of each of them at that time."""
-        self._at = 0
+        self._at: int
         """Place of the next one in the line."""
+        self._empty(1)
 
     @property
     def nbytes(self) -> int:
-        return self._buckets.keys.nbytes + self._uses.nbytes + self._line.nbytes + self._line_uses.nbytes
+        return self._buckets.nbytes + self._uses.nbytes + self._line.nbytes + self._line_uses.nbytes
 
     def keys(self) -> Keys:
         """All blocks held, in no order."""
-        return self._buckets.keys.reshape(-1)[self._live()]
+        return self._buckets.keys[self._live()]
 
     def use(self, keys: Keys, capacity: int) -> tuple[Keys, Keys]:
         """Make these blocks the most recently used, the first most of all: (keys that came, that went).
@@ -67,7 +73,8 @@ class RecentBlocks:
         """
         keys = keys[:capacity]
         slots = self._buckets.find(keys, self._homes(keys))
-        uses = self._count_on(len(keys))
+        self._count_on(len(keys))
+        uses = np.arange(self._now, self._settled, -1, dtype=np.uint32)
         known = slots != ABSENT
         self._uses[slots[known]] = uses[known]
         unknown = ~known
@@ -77,16 +84,32 @@ class RecentBlocks:
             self._admit(came, uses[unknown], capacity)
         return came, went
 
+    def use_few(self, keys: list[int], capacity: int) -> tuple[list[int], list[int]]:
+        """The same for a few keys, one after the other."""
+        keys = keys[:capacity]
+        self._make_room(len(keys), capacity)
+        self._count_on(len(keys))
+        buckets, view, use = len(self._uses) // WIDTH, self._view, self._now
+        came = []
+        homes = [(key >> 32) * buckets >> 32 for key in keys]
+        for key, slot in zip(keys, self._buckets.put_few(keys, homes), strict=True):
+            if not view[slot]:
+                came.append(key)
+            view[slot] = use
+            use -= 1
+        self.count += len(came)
+        return came, self._evict_few(self.count - capacity)
+
     def _homes(self, keys: Keys) -> Homes:
         # The upper half of a key, scaled to the number of buckets: no division, and any number will do.
-        buckets = np.uint64(len(self._buckets.keys))
+        buckets = np.uint64(len(self._uses) // WIDTH)
         return ((keys >> np.uint64(32)) * buckets >> np.uint64(32)).astype(np.int64)
 
     def _live(self) -> Slots:
         return self._uses.nonzero()[0]
 
-    def _count_on(self, uses: int) -> Uses:
-        """The next numbers, the highest first."""
+    def _count_on(self, uses: int) -> None:
+        """Set so many numbers aside, those above `_settled`."""
         if self._now + uses > _LAST_USE:
             live = self._live()
             order = live[np.argsort(self._uses[live])]
@@ -95,26 +118,28 @@ class RecentBlocks:
             self._forget_line()
         self._settled = self._now
         self._now += uses
-        return np.arange(self._now, self._now - uses, -1, dtype=np.uint32)
 
     def _admit(self, keys: Keys, uses: Uses, capacity: int) -> None:
-        if self._occupied + len(keys) > _CROWDED * self._uses.size:
-            room = self.count + len(keys)
-            self._resize(max(room, min(2 * room, capacity)))
-        slots, empty = self._buckets.claim(keys, self._homes(keys))
-        self._uses[slots] = uses
-        self._occupied += int(np.count_nonzero(empty))
+        self._make_room(len(keys), capacity)
+        self._uses[self._buckets.claim(keys, self._homes(keys))] = uses
         self.count += len(keys)
 
-    def _resize(self, room: int) -> None:
-        """Move everything to a new array with room for so many blocks."""
+    def _make_room(self, more: int, capacity: int) -> None:
+        """Move everything to a new array, if so many blocks more would crowd the old one."""
+        if int(self._buckets.used[0]) + more <= _CROWDED * len(self._uses):
+            return
         live = self._live()
-        keys, uses = self._buckets.keys.reshape(-1)[live], self._uses[live]
-        buckets = int(room / (_LOAD * WIDTH)) + 1
-        self._buckets = Buckets(buckets, span=buckets)
-        self._uses = np.zeros(buckets * WIDTH, np.uint32)
+        keys, uses = self._buckets.keys[live], self._uses[live]
+        room = self.count + more
+        self._empty(int(max(room, min(2 * room, capacity)) / (_LOAD * WIDTH)) + 1)
         self._uses[self._buckets.fill(keys, self._homes(keys))] = uses
-        self._occupied = len(keys)
+
+    def _empty(self, buckets: int) -> None:
+        """Start with an array of so many empty buckets."""
+        self._buckets = Buckets(buckets, span=buckets)
+        self._uses: Uses = np.zeros(buckets * WIDTH, np.uint32)
+        """Last use of the block in each slot."""
+        self._view = self._uses.data
         self._forget_line()
 
     def _evict(self, excess: int) -> Keys:
@@ -122,8 +147,8 @@ class RecentBlocks:
         gone = [_NONE]
         while excess > 0:
             slots = self._oldest(excess)
-            gone.append(self._buckets.keys.reshape(-1)[slots])
-            self._occupied -= int(np.count_nonzero(self._buckets.release(slots)))
+            gone.append(self._buckets.keys[slots])
+            self._buckets.release(slots)
             self._uses[slots] = 0
             self.count -= len(slots)
             excess -= len(slots)
@@ -139,6 +164,20 @@ class RecentBlocks:
         self._at += int(unused[-1]) + 1 if len(unused) == most else len(slots)
         oldest: Slots = slots[unused].astype(np.int64)
         return oldest
+
+    def _evict_few(self, excess: int) -> list[int]:
+        """The same for a few blocks, one after the other."""
+        slots: list[int] = []
+        while len(slots) < excess:
+            if self._at >= len(self._line):
+                self._line_up(excess)
+            slot = int(self._line[self._at])
+            if self._view[slot] == self._line_uses[self._at]:
+                self._view[slot] = 0
+                slots.append(slot)
+            self._at += 1
+        self.count -= len(slots)
+        return self._buckets.release_few(slots)
 
     def _line_up(self, least: int) -> None:
         """Put the oldest blocks in line, at least so many."""

@@ -8,7 +8,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from endpoint_picker.kvindex import recency
+from endpoint_picker.kvindex import approximate, recency
 from endpoint_picker.kvindex.approximate import ApproximateIndex
 from endpoint_picker.kvindex.hashing import Hashes
 
@@ -118,14 +118,23 @@ def churn(index: ApproximateIndex, *, turns: int, capacity: int, seed: int) -> N
     assert_same(index, model, prompt)
 
 
+@pytest.fixture(params=[0, 96, 1 << 30])
+def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many blocks are looked at one after the other: none, as it is, or all."""
+    monkeypatch.setattr(approximate, "_FEW", request.param)
+
+
+@pytest.mark.usefixtures("few")
 def test_the_index_grows_page_by_page_and_stays_right() -> None:
     churn(ApproximateIndex(), turns=150, capacity=20_000, seed=1)
 
 
+@pytest.mark.usefixtures("few")
 def test_a_long_life_at_full_capacity_stays_right() -> None:
     churn(ApproximateIndex(secret=12345), turns=300, capacity=2_500, seed=2)
 
 
+@pytest.mark.usefixtures("few")
 def test_the_count_of_uses_may_run_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recency, "_LAST_USE", 10_000)
     churn(ApproximateIndex(), turns=150, capacity=2_500, seed=3)

@@ -31,7 +31,7 @@ def test_slots_that_were_left_are_cleaned_instead_of_splitting_pages() -> None:
 
 def test_keys_made_to_collide_cost_room_but_nothing_breaks() -> None:
     # The same top bits: no split ever separates them, so only one page's worth of them finds room.
-    blocks, keys = BlockMap(), np.arange(1, 6_001, dtype=np.uint64) << np.uint64(20)
+    blocks, keys = BlockMap(), np.arange(1, 6_001, dtype=np.uint64) << np.uint64(31)
     blocks.add(keys, 0)
     held = blocks.holders(keys) != NOBODY
     assert held.sum() == 4_096
