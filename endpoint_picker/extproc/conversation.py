@@ -6,7 +6,8 @@ from typing import Final
 from endpoint_picker.director import Director
 from endpoint_picker.extproc import codec
 from endpoint_picker.extproc.stream import OutOfOrder, Stream
-from endpoint_picker.transport.calls import Code, Services, Status
+from endpoint_picker.transport.calls import Services
+from endpoint_picker.transport.messages import Code, Status
 
 PATH: Final = f"/{codec.SERVICE}/{codec.METHOD}"
 MESSAGE_ROOM: Final = 1 << 20

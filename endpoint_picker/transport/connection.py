@@ -2,17 +2,13 @@
 
 It does no I/O and waits for nothing; time is what it is told. `frames` has the rules of each kind of frame,
 here are those that depend on what came before, each beside its section of RFC 9113.
-
-What cannot be forbidden but does no good (pings, settings, resets, empty frames, what arrives too late, and
-each reset that a peer provokes) is paid from a budget that fills again with time: `Limits.burst` and `.rate`.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from endpoint_picker.transport import frames
-from endpoint_picker.transport.flow import Backlog, Stream, Windows
+from endpoint_picker.transport.flow import Backlog, Windows
 from endpoint_picker.transport.frames import (
     HEADER,
     HEADER_BYTES,
@@ -23,7 +19,7 @@ from endpoint_picker.transport.frames import (
     ErrorCode,
     StreamFault,
 )
-from endpoint_picker.transport.headers import EMPTY_TABLE, Decoder, Head, Malformed
+from endpoint_picker.transport.headers import EMPTY_TABLE, Block, Decoder, Head, Malformed
 from endpoint_picker.transport.limits import (
     DEFAULT_FRAME,
     DEFAULT_WINDOW,
@@ -32,13 +28,11 @@ from endpoint_picker.transport.limits import (
     LARGEST_WINDOW,
     Limits,
 )
+from endpoint_picker.transport.patience import STREAMS_A_FRAME, Budget, Watch
+from endpoint_picker.transport.streams import Stream, Streams
 
-FORGOTTEN: Final = 1_000
-"""Streams that we reset and still know: what their peer sent before it heard of it is no fault (5.1)."""
 SMALL_UPDATE: Final = 256
 """Bytes; a window that opens in smaller steps makes frames that are mostly header."""
-STREAMS_A_FRAME: Final = 50
-"""Streams whose windows are changed in about the time that a frame takes."""
 FAREWELL: Final = b"farewell"
 """Payload of the ping whose answer tells that our GOAWAY has arrived (6.8)."""
 SIGN_OF_LIFE: Final = b"alive?\0\0"
@@ -89,15 +83,6 @@ class Broken(NamedTuple):
 Event = Opened | Received | Broken
 
 
-class Block(NamedTuple):
-    """A header block that has not ended yet (4.3)."""
-
-    stream_id: int
-    ends: bool
-    parts: list[bytes]
-    started: float
-
-
 class Connection:
     """One connection. After each call, `take` has what is to be sent; once `closed`, nothing is received."""
 
@@ -106,39 +91,25 @@ class Connection:
         """Nothing is to be received any more: send what is left and close."""
         self.failure: ConnectionFault | None = None
         """Why, where the peer is to blame."""
-        self.streams: dict[int, Stream] = {}
-        """Those that are not closed."""
+        self.streams = Streams()
         self._limits = limits
         self._first_window = max(limits.stream_window, DEFAULT_WINDOW)
         self._now = now
-        self._out: list[bytes | memoryview] = []
+        self._out: list[bytes | memoryview | bytearray] = []
         self._left = b""
         """The beginning of a frame whose rest has not come."""
         self._events: list[Event] = []
         self._decoder = Decoder(limits.header_list)
         self._windows = Windows(limits)
         self._backlog = Backlog(self._out)
+        self._budget = Budget(limits, now)
+        self._watch = Watch(limits, now)
         self._block: Block | None = None
-        self._last_id = 0
-        """The highest stream that the peer has opened."""
-        self._ours_ended: OrderedDict[int, None] = OrderedDict()
-        """Streams that ended from our side while the peer could still send: see FORGOTTEN."""
         self._greeted = False
         """The preface has come."""
-        self._begun = False
-        """The peer's first SETTINGS have come."""
-        self._acknowledged = False
-        """The peer has taken our settings."""
         self._leaving: int | None = None
         """The last stream that is still served, once we have said goodbye (6.8)."""
         self._told_table = False
-        self._budget = float(limits.burst)
-        self._filled_at = now
-        self._started = now
-        self._heard_at = now
-        self._asked_at: float | None = None
-        self._frame_since: float | None = None
-        self._idle_since = now
         self._on: tuple[Callable[[int, int, bytes], None], ...] = (
             self._data,
             self._headers,
@@ -158,15 +129,15 @@ class Connection:
         """Take what came; answers what it means. A fault of the peer ends the connection, or one stream."""
         if self.closed:
             return []
-        self._now = self._heard_at = now
-        self._asked_at = None
+        self._now = now
+        self._watch.heard(now)
         self._events = []
         if self._left:
             data = self._left + data
         try:
             at = self._read(data, 0 if self._greeted else self._greet(data))
             self._left = data[at:]
-            self._frame_since = (self._frame_since or now) if self._left else None
+            self._watch.unfinished_since = (self._watch.unfinished_since or now) if self._left else None
         except ConnectionFault as fault:
             self._fail(fault)
         return self._events
@@ -199,20 +170,20 @@ class Connection:
             stream_id &= STREAM_BITS
             payload = data[at + HEADER_BYTES : after]
             try:
-                if kind == frames.DATA and stream_id in self.streams and self._block is None:
+                if kind == frames.DATA and stream_id in self.streams.open and self._block is None:
                     self._data(flags, stream_id, payload)  # nearly always
                 else:
                     self._frame(kind, flags, stream_id, payload)
             except StreamFault as fault:
                 self._reset(fault.stream_id, fault.code)
             at = after
-            self._frame_since = None
+            self._watch.unfinished_since = None
         return at
 
     def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block.stream_id):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a header block that is not continued")  # 6.10
-        if not self._begun and kind != frames.SETTINGS:
+        if not self._watch.begun and kind != frames.SETTINGS:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")  # 3.4
         if kind >= len(self._on):
             self._spend()  # unknown kinds mean nothing (4.1, 5.5)
@@ -227,9 +198,10 @@ class Connection:
         size = len(payload)
         if self._windows.spend(size):
             self._widen()
-        stream = self.streams.get(stream_id)
+        stream = self.streams.open.get(stream_id)
         if stream is None or stream.remote_done:
-            self._stray(stream_id, stream)
+            self._spend()
+            self.streams.stray(stream_id)
             return
         if self._windows.spend_stream(stream, size):
             self._widen_stream(stream)
@@ -252,43 +224,30 @@ class Connection:
             if len(payload) < 5:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS too short for its priority")
             payload = payload[5:]
-        self._may_have_headers(stream_id)
-        self._block = Block(stream_id, bool(flags & frames.END_STREAM), [payload], self._now)
-        if flags & frames.END_HEADERS:
-            self._end_block()
-
-    def _may_have_headers(self, stream_id: int) -> None:
-        """Whether a header section may begin here: a new stream's, or an open one's trailers (5.1, 5.1.1)."""
-        if stream_id in self.streams or stream_id in self._ours_ended:
-            return
-        if stream_id % 2 == 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} is not a client's to open")
-        if stream_id <= self._last_id:
-            raise ConnectionFault(ErrorCode.STREAM_CLOSED, f"HEADERS on stream {stream_id}, which is closed")
+        self.streams.check_headers(stream_id)
+        self._watch.block_since = self._now
+        self._block = Block(stream_id, bool(flags & frames.END_STREAM), self._limits)
+        self._add_to_block(self._block, flags, payload)
 
     def _continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """6.10; both their number and their bytes have a limit, for nothing else would end them."""
+        """6.10."""
         if self._block is None:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of nothing")
-        parts = self._block.parts
-        parts.append(payload)
-        if len(parts) > self._limits.continuations + 1 or sum(map(len, parts)) > self._limits.header_list:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block without end")
-        if flags & frames.END_HEADERS:
-            self._end_block()
+        self._add_to_block(self._block, flags, payload)
 
-    def _end_block(self) -> None:
+    def _add_to_block(self, block: Block, flags: int, payload: bytes) -> None:
+        block.add(payload)
+        if flags & frames.END_HEADERS:
+            self._block = self._watch.block_since = None
+            self._end_block(block.stream_id, block.whole(), block.ends)
+
+    def _end_block(self, stream_id: int, block: bytes, ends: bool) -> None:
         """A header block is whole (4.3): it is decoded in any case, for the tables of both sides to agree."""
-        assert self._block is not None
-        (stream_id, ends, parts, _), self._block = self._block, None
-        block = parts[0] if len(parts) == 1 else b"".join(parts)
-        if len(block) > self._limits.header_list:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"a header block of {len(block)} bytes")
-        stream = self.streams.get(stream_id)
+        stream = self.streams.open.get(stream_id)
         try:
             if stream is not None:
                 self._trailers(stream, block, ends)
-            elif stream_id in self._ours_ended:
+            elif self.streams.crosses(stream_id):
                 self._decoder.skip(block)
                 self._spend()
             else:
@@ -297,19 +256,21 @@ class Connection:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, str(error)) from error  # 8.1.1
 
     def _open(self, stream_id: int, block: bytes, ends: bool) -> None:
-        self._last_id = stream_id  # 5.1.1: all lower ones that are idle are closed now
+        self.streams.last_id = stream_id  # 5.1.1: all lower ones that are idle are closed now
         refused = self._leaving is not None and stream_id > self._leaving
-        if refused or len(self.streams) >= self._limits.streams:
+        if refused or len(self.streams.open) >= self._limits.streams:
             self._decoder.skip(block)
             if not refused:  # 5.1.2
                 raise StreamFault(stream_id, ErrorCode.REFUSED_STREAM, "too many streams")
-            self._ours_ended[stream_id] = None  # 6.8: it will come again on another connection
+            self._spend()
+            self.streams.remember(stream_id)  # 6.8: it will come again on another connection
             return
         head = self._decoder.head(block)
         # Until our settings are taken, the peer goes by the default (6.5.3).
-        window = self._limits.stream_window if self._acknowledged else self._first_window
+        window = self._limits.stream_window if self._watch.acknowledged else self._first_window
         stream = Stream(stream_id, window, self._backlog.initial, head.content_length)
-        self.streams[stream_id] = stream
+        self.streams.open[stream_id] = stream
+        self._watch.idle_since = None
         stream.count(0, ends)
         self._events.append(Opened(stream_id, head, ends))
         if ends:
@@ -332,8 +293,10 @@ class Connection:
 
     def _rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:
         """6.4."""
-        self._not_idle(stream_id, "RST_STREAM")
-        stream = self.streams.get(stream_id)
+        self.streams.check_not_idle(stream_id, "RST_STREAM")
+        if self.streams.crosses(stream_id, last=True):
+            return
+        stream = self.streams.open.get(stream_id)
         if stream is None or not stream.answered:
             self._spend()  # opened for nothing
         if stream is not None:
@@ -345,21 +308,21 @@ class Connection:
         if flags & frames.ACK:
             if payload:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement with settings")
-            if not self._begun:
+            if not self._watch.begun:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the first SETTINGS only acknowledge")  # 3.4
-            self._acknowledged = True
+            self._watch.acknowledged = True
             return
-        if self._begun:
+        if self._watch.begun:
             self._spend()
-        self._begun = True
+        self._watch.begun = True
         window = self._backlog.initial
         for key, value in frames.SETTING.iter_unpack(payload):
             self._set(key, value)
             window = value if key == frames.INITIAL_WINDOW_SIZE else window
         if window != self._backlog.initial:
             # Once, however often a frame names it: each change concerns all streams.
-            self._spend(len(self.streams) / STREAMS_A_FRAME)
-            self._backlog.resize(window, self.streams.values())
+            self._spend(len(self.streams.open) / STREAMS_A_FRAME)
+            self._backlog.resize(window, self.streams.open.values())
         self._out.append(frames.frame(frames.SETTINGS, frames.ACK, 0))
 
     def _set(self, key: int, value: int) -> None:
@@ -389,39 +352,28 @@ class Connection:
         """6.8; the peer opens no more streams, and those that are open go on."""
         self._spend()
         if self._leaving is None:
-            self._leaving = self._last_id
+            self._leaving = self.streams.last_id
         self._rest()
 
     def _window_update(self, flags: int, stream_id: int, payload: bytes) -> None:
         """6.9."""
         increment = WORD.unpack(payload)[0] & STREAM_BITS
-        if increment < SMALL_UPDATE:
+        if increment >= SMALL_UPDATE:
+            pass
+        elif self._backlog.updates:
+            self._backlog.updates -= 1
+        else:
             self._spend()
         if not stream_id:
-            self._backlog.open_connection(increment)
+            self._backlog.open_connection(increment, self._now)
             return
-        stream = self.streams.get(stream_id)
+        stream = self.streams.open.get(stream_id)
         if stream is None:
-            self._not_idle(stream_id, "WINDOW_UPDATE")
+            self.streams.check_not_idle(stream_id, "WINDOW_UPDATE")
         else:
             self._backlog.open_stream(stream, increment, self._now)
 
     # === the end of streams ===
-
-    def _not_idle(self, stream_id: int, what: str) -> None:
-        if stream_id > self._last_id or stream_id % 2 == 0:
-            raise ConnectionFault(
-                ErrorCode.PROTOCOL_ERROR, f"{what} on stream {stream_id}, which is idle"
-            )  # 5.1
-
-    def _stray(self, stream_id: int, stream: Stream | None) -> None:
-        """DATA where none may come (5.1, 6.1)."""
-        self._spend()
-        if stream is not None:
-            raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED, "DATA after the end")
-        self._not_idle(stream_id, "DATA")
-        if stream_id not in self._ours_ended:
-            raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
 
     def _remote_done(self, stream: Stream) -> None:
         stream.remote_done = True
@@ -434,27 +386,24 @@ class Connection:
         if not stream.remote_done:
             # We have said all, and wait for no more (8.1).
             self._out.append(frames.rst_stream(stream.id, ErrorCode.NO_ERROR))
-            self._remember(stream.id)
+            self.streams.remember(stream.id)
         self._drop(stream)
 
     def _drop(self, stream: Stream) -> None:
         self._backlog.drop(stream)
-        self.streams.pop(stream.id, None)
-        if not self.streams:
-            self._idle_since = self._now
+        self.streams.open.pop(stream.id, None)
+        if not self.streams.open:
+            self._watch.idle_since = self._now
         self._rest()
-
-    def _remember(self, stream_id: int) -> None:
-        self._ours_ended[stream_id] = None
-        if len(self._ours_ended) > FORGOTTEN:
-            self._ours_ended.popitem(last=False)
 
     def _reset(self, stream_id: int, code: ErrorCode) -> None:
         """A fault of the peer's ends a stream."""
         self._spend()
-        stream = self.streams.get(stream_id)
+        if stream_id > self.streams.last_id or stream_id % 2 == 0:
+            raise ConnectionFault(code, f"a fault on stream {stream_id}, which is idle")  # 6.4: no RST_STREAM
+        stream = self.streams.open.get(stream_id)
         self._out.append(frames.rst_stream(stream_id, code))
-        self._remember(stream_id)
+        self.streams.remember(stream_id)
         if stream is not None:
             self._drop(stream)
             self._events.append(Broken(stream_id, code))
@@ -462,57 +411,53 @@ class Connection:
     # === the end of the connection ===
 
     def _spend(self, price: float = 1.0) -> None:
-        """Pay for a frame that does no good; raises when nothing is left to pay with."""
-        self._budget -= price
-        if self._budget < 0.0:
-            passed, self._filled_at = self._now - self._filled_at, self._now
-            self._budget = min(float(self._limits.burst), self._budget + passed * self._limits.rate)
-            if self._budget < 0.0:
-                raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that do no good")  # 10.5
+        self._budget.spend(self._now, price)
 
     def _fail(self, fault: ConnectionFault) -> None:
         """5.4.1."""
         self.failure = fault
         if self._greeted:
-            self._out.append(frames.goaway(self._last_id, fault.code, fault.reason))
+            # 6.8: what was said before of the last stream is never raised.
+            last = self.streams.last_id if self._leaving is None else min(self.streams.last_id, self._leaving)
+            self._out.append(frames.goaway(last, fault.code, fault.reason))
         self._close()
 
     def _close(self) -> None:
         self.closed = True
         self._left = b""
-        self._events += [Broken(stream_id, ErrorCode.CANCEL) for stream_id in self.streams]
-        self.streams.clear()
+        self._events += [Broken(stream_id, ErrorCode.CANCEL) for stream_id in self.streams.open]
+        self.streams.open.clear()
 
     def _leave_now(self) -> None:
         """The last word (6.8): streams that the peer opened before it heard of our end are served."""
-        self._leaving = self._last_id
-        self._out.append(frames.goaway(self._last_id, ErrorCode.NO_ERROR))
+        self._leaving = self.streams.last_id
+        self._out.append(frames.goaway(self.streams.last_id, ErrorCode.NO_ERROR))
         self._rest()
 
     def _rest(self) -> None:
         """After a goodbye, the last stream ends the connection."""
-        if self._leaving is not None and self._leaving != LARGEST_STREAM_ID and not self.streams:
+        if self._leaving is not None and self._leaving != LARGEST_STREAM_ID and not self.streams.open:
             self.closed = True
 
     # === commands ===
 
     def start(self, stream_id: int, block: bytes) -> None:
         """Send the header section of the answer."""
-        if stream_id in self.streams:
+        if stream_id in self.streams.open:
             self._out.append(
                 frames.frame(frames.HEADERS, frames.END_HEADERS, stream_id, self._indexed(block))
             )
 
     def send(self, stream_id: int, data: bytes) -> None:
         """Send a part of the answer, as soon as the windows allow it (6.9)."""
-        stream = self.streams.get(stream_id)
+        stream = self.streams.open.get(stream_id)
         if stream is not None:
             stream.answered = True
             self._backlog.send(stream, data, self._now)
 
     def finish(self, stream_id: int, block: bytes) -> None:
         """Send trailers (or a header section that is all), after what still waits; ends our side."""
-        stream = self.streams.get(stream_id)
+        stream = self.streams.open.get(stream_id)
         if stream is None:
             return
         stream.answered = stream.local_done = True
@@ -522,10 +467,10 @@ class Connection:
 
     def cancel(self, stream_id: int, code: ErrorCode) -> None:
         """End a stream at once, whatever is left."""
-        stream = self.streams.get(stream_id)
+        stream = self.streams.open.get(stream_id)
         if stream is not None:
             self._out.append(frames.rst_stream(stream_id, code))
-            self._remember(stream_id)
+            self.streams.remember(stream_id)
             self._drop(stream)
 
     def leave(self) -> None:
@@ -541,7 +486,7 @@ class Connection:
         """End now; answers the streams that break."""
         self._events = []
         if not self.closed:
-            self._out.append(frames.goaway(self._last_id, ErrorCode.NO_ERROR))
+            self._out.append(frames.goaway(self.streams.last_id, ErrorCode.NO_ERROR))
             self._close()
         return self._events
 
@@ -549,9 +494,9 @@ class Connection:
         """The socket takes no more (or takes more again): bodies wait here, and their windows with them."""
         self._backlog.blocked = self._windows.blocked = blocked
         if not blocked:
-            self._backlog.pump()
+            self._backlog.pump(self._now)
             self._widen()
-            for stream in self.streams.values():
+            for stream in self.streams.open.values():
                 self._widen_stream(stream)
 
     def take(self) -> bytes:
@@ -567,8 +512,9 @@ class Connection:
     def _ease(self) -> None:
         """Streams have got rid of what waited: they may go on, or are over."""
         for stream in self._backlog.eased:
-            self._widen_stream(stream)
-            self._settle(stream)
+            if stream.id in self.streams.open:  # the peer may have reset it since (6.4)
+                self._widen_stream(stream)
+                self._settle(stream)
         self._backlog.eased.clear()
         self._widen()
 
@@ -594,32 +540,14 @@ class Connection:
         """Look at what has lasted too long, about once a second; answers the streams that break."""
         self._now, self._events = now, []
         try:
-            self._check_times(now)
+            self._watch.check(now)
+            for stream in self._backlog.stalled(now - self._limits.stall):
+                self._reset(stream.id, ErrorCode.ENHANCE_YOUR_CALM)
         except ConnectionFault as fault:
             self._fail(fault)
-        return self._events
-
-    def _check_times(self, now: float) -> None:
-        limits = self._limits
-        if now - self._started > limits.handshake and not self._begun:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "no preface in time")
-        if now - self._started > 2 * limits.handshake and not self._acknowledged:
-            raise ConnectionFault(ErrorCode.SETTINGS_TIMEOUT, "our settings were not taken in time")  # 6.5.3
-        began = self._block.started if self._block else self._frame_since
-        if began is not None and now - began > limits.block:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a frame or header block that does not end")
-        for stream in self._backlog.stalled(now - limits.stall):
-            self._reset(stream.id, ErrorCode.ENHANCE_YOUR_CALM)
-        if not self.streams and now - self._idle_since > limits.idle:
-            self.leave()
-        self._check_life(now)
-
-    def _check_life(self, now: float) -> None:
-        """A peer that is gone without a word must not keep its streams for ever."""
-        if now - self._heard_at <= self._limits.silence:
-            return
-        if self._asked_at is None:
-            self._asked_at = now
+            return self._events
+        if self._watch.asks(now):
             self._out.append(frames.ping(SIGN_OF_LIFE, ack=False))
-        elif now - self._asked_at > self._limits.silence:
-            raise ConnectionFault(ErrorCode.NO_ERROR, "no sign of life")
+        if self._watch.idles(now):
+            self.leave()
+        return self._events

@@ -6,62 +6,15 @@ waits for it here stays within the limits, however long it sleeps.
 
 from collections import deque
 from collections.abc import Iterable
+from typing import Final
 
 from endpoint_picker.transport import frames
 from endpoint_picker.transport.frames import HEADER, ConnectionFault, ErrorCode, StreamFault
 from endpoint_picker.transport.limits import DEFAULT_FRAME, DEFAULT_WINDOW, LARGEST_WINDOW, Limits
+from endpoint_picker.transport.streams import Stream
 
-
-class Stream:
-    """One stream that is open, or closed on one side."""
-
-    __slots__ = (
-        "answered",
-        "declared",
-        "id",
-        "local_done",
-        "moved_at",
-        "outbox",
-        "queued",
-        "remote_done",
-        "send_window",
-        "taken",
-        "trailers",
-        "window",
-    )
-
-    def __init__(self, stream_id: int, window: int, send_window: int, declared: int | None) -> None:
-        self.id = stream_id
-        self.window = window
-        """Bytes that the peer may still send."""
-        self.taken = 0
-        """Bytes that it sent and was not yet given leave for again."""
-        self.declared = declared
-        """Bytes of the body that are still to come, where the peer has said how many there are."""
-        self.send_window = send_window
-        """Bytes that we may still send; below zero after the peer has made its windows smaller (6.9.2)."""
-        self.outbox: deque[memoryview] = deque()
-        """What waits for a window."""
-        self.queued = 0
-        """Bytes of it."""
-        self.moved_at = 0.0
-        """When some of it last left."""
-        self.trailers = b""
-        """The frame that ends our side, after all else."""
-        self.remote_done = False
-        """The peer has ended its side."""
-        self.local_done = False
-        """We have ended ours, though some of it may still wait."""
-        self.answered = False
-        """Something was sent on it."""
-
-    def count(self, size: int, ends: bool) -> None:
-        """Part of the body came. Raises StreamFault where it is not as long as declared (8.1.1)."""
-        if self.declared is None:
-            return
-        self.declared -= size
-        if self.declared < 0 or (ends and self.declared):
-            raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "a body of another length than declared")
+SHARED: Final = 1 << 10
+"""Bytes of a message that waits, up to which it shares a buffer with others."""
 
 
 class Windows:
@@ -131,7 +84,7 @@ class Windows:
 class Backlog:
     """What we may send, and what waits until we may; frames go to `out`."""
 
-    def __init__(self, out: list[bytes | memoryview]) -> None:
+    def __init__(self, out: list[bytes | memoryview | bytearray]) -> None:
         self.blocked = False
         """The socket takes nothing."""
         self.frame = DEFAULT_FRAME
@@ -140,6 +93,9 @@ class Backlog:
         """What we may send on a new stream (6.5.2)."""
         self.queued = 0
         """Bytes that wait, over all streams."""
+        self.updates = 0
+        """Small updates of windows that are no waste: clients send two, a stream's and the connection's, for
+        each stream and each message."""
         self._out = out
         self._window = DEFAULT_WINDOW
         self._waiting: dict[int, Stream] = {}
@@ -152,6 +108,7 @@ class Backlog:
     def send(self, stream: Stream, data: bytes, now: float) -> None:
         """Send now what may be sent, the rest later."""
         size = len(data)
+        self.updates += 2
         if (
             not stream.queued
             and size <= stream.send_window
@@ -166,10 +123,22 @@ class Backlog:
         if not stream.queued:
             stream.moved_at = now
             self._waiting[stream.id] = stream
-        stream.outbox.append(memoryview(data))
+        self._keep(stream.outbox, data)
         stream.queued += size
         self.queued += size
         self._push(stream)
+
+    @staticmethod
+    def _keep(outbox: deque[memoryview | bytearray], data: bytes) -> None:
+        """Small messages share a buffer: one of their own is many times their size."""
+        if len(data) > SHARED:
+            outbox.append(memoryview(data))
+            return
+        last = outbox[-1] if outbox else None
+        if isinstance(last, bytearray) and len(last) < DEFAULT_FRAME:
+            last += data
+        else:
+            outbox.append(bytearray(data))
 
     def finish(self, stream: Stream, trailers: bytes) -> None:
         """Send the frame that ends our side once nothing else waits."""
@@ -186,14 +155,14 @@ class Backlog:
         stream.queued = 0
         stream.outbox.clear()
 
-    def open_connection(self, increment: int) -> None:
+    def open_connection(self, increment: int, now: float) -> None:
         """6.9, on the connection."""
         if not increment:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
         self._window += increment
         if self._window > LARGEST_WINDOW:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window beyond 2^31 - 1")  # 6.9.1
-        self.pump()
+        self.pump(now)
 
     def open_stream(self, stream: Stream, increment: int, now: float) -> None:
         """6.9, on a stream."""
@@ -215,11 +184,13 @@ class Backlog:
         for stream in list(self._waiting.values()):
             self._push(stream)
 
-    def pump(self) -> None:
+    def pump(self, now: float) -> None:
         """Send from those that wait for the connection, a frame of each in turn."""
         while self._ready and self._window > 0 and not self.blocked:
             stream = self._ready.pop(next(iter(self._ready)))
-            self._step(stream)
+            if stream.send_window > 0:  # it may have shrunk since (6.9.2)
+                stream.moved_at = now
+                self._step(stream)
             if stream.queued and stream.send_window > 0:
                 self._ready[stream.id] = stream
 

@@ -8,8 +8,9 @@ import grpc
 
 from endpoint_picker.observability import logs
 from endpoint_picker.transport import tls
-from endpoint_picker.transport.calls import Call, Open, Services, Status
+from endpoint_picker.transport.calls import Call, Open, Services
 from endpoint_picker.transport.limits import Limits
+from endpoint_picker.transport.messages import Status
 
 log = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from typing import Final
 import hpack
 
 from endpoint_picker.transport.frames import ConnectionFault, ErrorCode
+from endpoint_picker.transport.limits import Limits
 
 Field = tuple[bytes, bytes]
 
@@ -56,6 +57,30 @@ class Head:
     def get(self, name: bytes) -> bytes | None:
         """The first value of a field; the name is in lower case."""
         return next((value for key, value in self.fields if key == name), None)
+
+
+class Block:
+    """A header block that comes in parts (RFC 9113, 4.3); nothing but these limits would end it."""
+
+    def __init__(self, stream_id: int, ends: bool, limits: Limits) -> None:
+        self.stream_id = stream_id
+        self.ends = ends
+        """It ends the stream, too."""
+        self._limits = limits
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, part: bytes) -> None:
+        """Raises ConnectionFault when it becomes too long, or comes in too many parts."""
+        self._parts.append(part)
+        self._size += len(part)
+        if len(self._parts) > self._limits.continuations + 1 or self._size > self._limits.header_list:
+            raise ConnectionFault(
+                ErrorCode.ENHANCE_YOUR_CALM, f"a header block of more than {self._size} bytes"
+            )
+
+    def whole(self) -> bytes:
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 
 
 class Decoder:

@@ -10,7 +10,8 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-from endpoint_picker.transport.calls import Code, Services, Status, Unary
+from endpoint_picker.transport.calls import Services, Unary
+from endpoint_picker.transport.messages import Code, Status
 
 SERVICE: Final = "grpc.health.v1.Health"
 READINESS: Final = "readiness"

@@ -65,6 +65,6 @@ class Limits:
     # === how much may be wasted ===
 
     burst: int = 5_000
-    """Frames that do no good (see `Machine`) which a peer may send at once; each costs some microseconds."""
+    """Frames that do no good (see `Budget`) which a peer may send at once; each costs some microseconds."""
     rate: float = 500.0
     """Of them a second, for as long as it likes."""

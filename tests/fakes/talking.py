@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from endpoint_picker.transport.calls import Code, Services, Status
+from endpoint_picker.transport.calls import Services
+from endpoint_picker.transport.messages import Code, Status
 from endpoint_picker.transport.http2 import Server
 from endpoint_picker.transport.limits import Limits
 
