@@ -21,6 +21,7 @@ from endpoint_picker.datalayer.scrape import Scraper
 from endpoint_picker.director import Director, Parts
 from endpoint_picker.exchange import Books
 from endpoint_picker.extproc import codec, conversation
+from endpoint_picker.extproc.gathered import Room
 from endpoint_picker.observability import admin
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.parsing.paths import Registry
@@ -65,6 +66,7 @@ class Options:
     cert_reload: bool = False
     health_on_grpc_port: bool = False
     max_request_body: int = 64 << 20
+    max_gathered: int = 1 << 30
     max_receive: int | None = None
     max_send: int | None = None
     refresh_interval: float = 0.2
@@ -160,8 +162,9 @@ class App:
     def _servers(self) -> tuple[Server, Server]:
         """What serves the conversation, and what serves health."""
         shell, options = SHELLS[self._options.transport], self._options
+        room = Room(body=options.max_request_body, total=options.max_gathered)
         health = Health(codec.SERVICE, ready=lambda: self._ready, live=lambda: self._live).services()
-        services = conversation.services(self._director, max_request_body_bytes=options.max_request_body)
+        services = conversation.services(self._director, room)
         if options.health_on_grpc_port:
             services = {**services, **health}
         return shell(services, _limits(options)), shell(health, Limits(message=HEALTH_MESSAGE))

@@ -127,6 +127,13 @@ SERVING: Final = (
 BEHAVIOUR: Final = (
     Flag("max-request-body-bytes", size, 64 << 20, "larger request bodies get 413 (default: 64Mi)", "SIZE"),
     Flag(
+        "max-gathered-body-bytes",
+        size,
+        1 << 30,
+        "when bodies of this size are being received at once, the next gets 503 (default: 1Gi)",
+        "SIZE",
+    ),
+    Flag(
         "refresh-metrics-interval",
         seconds,
         0.2,
@@ -229,6 +236,7 @@ def options(flags: argparse.Namespace) -> Options:
         cert_reload=flags.enable_cert_reload,
         health_on_grpc_port=flags.health_checking,
         max_request_body=flags.max_request_body_bytes,
+        max_gathered=flags.max_gathered_body_bytes,
         max_receive=flags.grpc_max_recv_msg_size,
         max_send=flags.grpc_max_send_msg_size,
         refresh_interval=max(SHORTEST_REFRESH, flags.refresh_metrics_interval),

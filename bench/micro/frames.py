@@ -15,6 +15,7 @@ from bench.micro.timing import Pace, figure
 from bench.samples import answers, talk
 from bench.samples.prompts import Bodies, Kind
 from endpoint_picker.extproc import conversation
+from endpoint_picker.extproc.gathered import Room
 from endpoint_picker.transport.calls import Calls, Services
 from endpoint_picker.transport.connection import Connection
 from endpoint_picker.transport.limits import Limits
@@ -107,7 +108,7 @@ def requests(pace: Pace) -> list[Figure]:
 
 
 def _line(endpoints: int) -> Line:
-    return Line(conversation.services(director(endpoints), max_request_body_bytes=BODY_LIMIT))
+    return Line(conversation.services(director(endpoints), Room(body=BODY_LIMIT, total=BODY_LIMIT)))
 
 
 def _runs(line: Line, requests: Iterator[Reads], pace: Pace) -> list[float]:

@@ -5,6 +5,7 @@ from typing import Final
 
 from endpoint_picker.director import Director
 from endpoint_picker.extproc import codec
+from endpoint_picker.extproc.gathered import Room
 from endpoint_picker.extproc.stream import OutOfOrder, Stream
 from endpoint_picker.transport.calls import Services
 from endpoint_picker.transport.messages import Code, Status
@@ -17,9 +18,9 @@ LEAST_RECEIVED: Final = 256 << 20
 that it is too large, and the limit on requests says nothing about responses."""
 
 
-def services(director: Director, *, max_request_body_bytes: int) -> Services:
-    """The method that Envoy calls."""
-    return {PATH: lambda: Conversation(Stream(director, max_request_body_bytes=max_request_body_bytes))}
+def services(director: Director, room: Room) -> Services:
+    """The method that Envoy calls; `room` is for the request bodies of all conversations."""
+    return {PATH: lambda: Conversation(Stream(director, room))}
 
 
 def largest_message(max_request_body_bytes: int) -> int:

@@ -151,6 +151,9 @@ class Half(Protocol):
 
     def trailers(self) -> list[Reply]: ...
 
+    def close(self) -> None:
+        """Nothing more comes: let go of what is held."""
+
 
 def pieces(side: Side, data: bytes, *, end_of_stream: bool) -> list[Reply]:
     """A body in pieces of at most `PIECE_BYTES`, the last of them with `end_of_stream`.

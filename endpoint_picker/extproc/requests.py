@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from endpoint_picker.core import wire
-from endpoint_picker.core.errors import Internal, PayloadTooLarge
+from endpoint_picker.core.errors import Internal
 from endpoint_picker.exchange import Exchange
+from endpoint_picker.extproc.gathered import Gathered, Room
 from endpoint_picker.extproc.messages import (
     NOTHING,
     Body,
@@ -36,36 +37,7 @@ Learn = Callable[[bytes], bytes]
 """A body that came after the pick → the bytes to forward."""
 
 
-class Gathered:
-    """The parts of a body so far, within the limit."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def add(self, data: bytes) -> None:
-        """Raises PayloadTooLarge when the body outgrows the limit."""
-        self._size += len(data)
-        if self._size > self._limit:
-            self._parts.clear()
-            raise too_large(self._limit)
-        self._parts.append(data)
-
-    def take(self) -> bytes:
-        """The whole body; what was gathered is let go."""
-        whole = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts.clear()
-        return whole
-
-
-def too_large(limit: int) -> PayloadTooLarge:
-    return PayloadTooLarge(
-        f"request body is larger than {limit} bytes; the operator can raise --max-request-body-bytes"
-    )
-
-
-def half_for(modes: Modes, headers: Headers, limit: int, route: Route, learn: Learn) -> Half:
+def half_for(modes: Modes, headers: Headers, room: Room, route: Route, learn: Learn) -> Half:
     """The class that fits the body mode and the request."""
     upgrade = is_upgrade(headers.fields)
     if upgrade and BodyMode.BUFFERED in (modes.request, modes.response):
@@ -74,8 +46,8 @@ def half_for(modes: Modes, headers: Headers, limit: int, route: Route, learn: Le
             "request_body_mode and response_body_mode in its processing_mode to FULL_DUPLEX_STREAMED"
         )
     if upgrade or modes.request in (BodyMode.STREAMED, BodyMode.NONE):
-        return Early(modes, headers, limit, route, learn)
-    return (Buffered if modes.request == BodyMode.BUFFERED else Held)(limit, route)
+        return Early(modes, headers, room, route, learn)
+    return (Buffered if modes.request == BodyMode.BUFFERED else Held)(room, route)
 
 
 def is_upgrade(fields: Mapping[str, str]) -> bool:
@@ -89,8 +61,8 @@ def is_upgrade(fields: Mapping[str, str]) -> bool:
 class Held:
     """FULL_DUPLEX_STREAMED: nothing is answered before the body's end."""
 
-    def __init__(self, limit: int, route: Route) -> None:
-        self._gathered = Gathered(limit)
+    def __init__(self, room: Room, route: Route) -> None:
+        self._gathered = Gathered(room)
         self._route = route
         self._fields: Mapping[str, str] = {}
         self._answered = False
@@ -112,6 +84,9 @@ class Held:
         replies = [] if self._answered else self._answer(end_of_stream=False)
         return [*replies, TrailersReply(SIDE)]
 
+    def close(self) -> None:
+        self._gathered.close()
+
     def _answer(self, *, end_of_stream: bool) -> list[Reply]:
         self._answered = True
         exchange = self._route(self._fields, self._gathered.take())
@@ -122,8 +97,8 @@ class Held:
 class Buffered:
     """BUFFERED: the one body message holds the whole body, whether or not trailers follow."""
 
-    def __init__(self, limit: int, route: Route) -> None:
-        self._limit = limit
+    def __init__(self, room: Room, route: Route) -> None:
+        self._room = room
         self._route = route
         self._fields: Mapping[str, str] = {}
         self._answered = False
@@ -138,8 +113,7 @@ class Buffered:
     def body(self, body: Body) -> list[Reply]:
         if self._answered:
             return [BodyReply(SIDE)]
-        if len(body.data) > self._limit:
-            raise too_large(self._limit)
+        self._room.check(len(body.data))
         self._answered = True
         exchange = self._route(self._fields, body.data)
         changed = exchange.body if exchange.body is not body.data else None
@@ -152,15 +126,18 @@ class Buffered:
         self._answered = True
         return [TrailersReply(SIDE, outbound(self._route(self._fields, None)))]
 
+    def close(self) -> None:
+        pass  # nothing is held from one message to the next
+
 
 class Early:
     """STREAMED, NONE and upgrades: the headers are answered at once, the body passes by."""
 
-    def __init__(self, modes: Modes, headers: Headers, limit: int, route: Route, learn: Learn) -> None:
+    def __init__(self, modes: Modes, headers: Headers, room: Room, route: Route, learn: Learn) -> None:
         self._duplex = modes.request == BodyMode.FULL_DUPLEX_STREAMED
         self._opaque = is_upgrade(headers.fields)
         self._rewrites = any(headers.fields.get(name) for name in wire.MODEL_REWRITE)
-        self._gathered = Gathered(limit)
+        self._gathered = Gathered(room)
         self._route = route
         self._learn = learn
 
@@ -187,6 +164,9 @@ class Early:
         if whole:
             self._learn(whole)
         return [TrailersReply(SIDE)]
+
+    def close(self) -> None:
+        self._gathered.close()
 
     def _end(self) -> list[Reply]:
         whole = self._learn(self._gathered.take())

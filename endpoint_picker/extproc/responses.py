@@ -26,7 +26,7 @@ from endpoint_picker.extproc.messages import (
 from endpoint_picker.parsing.rewrite import ModelNameRestorer
 
 SIDE: Final = Side.RESPONSE
-HELD_BYTES: Final = 1 << 20
+HELD_BYTES: Final = 1 << 17
 """A JSON document goes on in one go up to this size, and as it comes from there on."""
 MARK: Final = Mutation(set=((wire.WENT_THROUGH, "true"),))
 
@@ -88,6 +88,9 @@ class Duplex:
         self._exchange.end(complete=True)
         return [*pieces(SIDE, self._rest(b""), end_of_stream=False), TrailersReply(SIDE)]
 
+    def close(self) -> None:
+        self._held.clear()
+
     def _rest(self, data: bytes) -> bytes:
         """All that is still to be sent, `data` being the newest of it."""
         if self._held:
@@ -139,6 +142,9 @@ class LockStep:
     def trailers(self) -> list[Reply]:
         self._exchange.end(complete=True)
         return [TrailersReply(SIDE)]
+
+    def close(self) -> None:
+        pass  # nothing is held from one message to the next
 
 
 class Unseen(LockStep):

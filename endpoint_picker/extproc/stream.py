@@ -13,6 +13,7 @@ from endpoint_picker.core.errors import Internal, Refusal
 from endpoint_picker.director import Arrival, Director
 from endpoint_picker.exchange import Exchange
 from endpoint_picker.extproc import requests, responses
+from endpoint_picker.extproc.gathered import Room
 from endpoint_picker.extproc.messages import (
     SUPPORTED_MODES,
     Body,
@@ -38,11 +39,11 @@ class OutOfOrder(ValueError):
 class Stream:
     """One conversation. Not reusable."""
 
-    def __init__(self, director: Director, *, max_request_body_bytes: int) -> None:
+    def __init__(self, director: Director, room: Room) -> None:
         self.finished = False
         """Nothing more is to be said: the transport ends the stream."""
         self._director = director
-        self._limit = max_request_body_bytes
+        self._room = room
         self._modes = Modes()
         self._subset: tuple[str, ...] | None = None
         self._arrived = 0.0
@@ -91,6 +92,9 @@ class Stream:
     def close(self) -> None:
         """The conversation is over, for whatever reason. A second call does nothing."""
         self.finished = True
+        for half in (self._request, self._response):
+            if half is not None:
+                half.close()
         if self._exchange is not None:
             # Where no response body is sent to us, the end of the conversation is the response's end.
             unseen = self._response is not None and self._modes.response == BodyMode.NONE
@@ -117,15 +121,15 @@ class Stream:
         if self._request is None:
             headers = message.event if isinstance(message.event, Headers) else EMPTY_HEADERS
             self._begin(headers)
-            self._request = requests.half_for(self._modes, headers, self._limit, self._route, self._learn)
+            self._request = requests.half_for(self._modes, headers, self._room, self._route, self._learn)
         return self._request
 
     def _begin(self, headers: Headers) -> None:
         self._fields = headers.fields
         self._arrived = self._director.now()
         declared = headers.fields.get("content-length", "")
-        if declared.isdecimal() and len(declared) < 20 and int(declared) > self._limit:
-            raise requests.too_large(self._limit)
+        if declared.isdecimal() and len(declared) < 20:
+            self._room.check(int(declared))
 
     def _response_half(self, message: Incoming) -> Half:
         first = isinstance(message.event, Headers)

@@ -11,6 +11,7 @@ from endpoint_picker.core.ledger import Ledger
 from endpoint_picker.core.request import Request
 from endpoint_picker.director import Director, Parts
 from endpoint_picker.exchange import Books
+from endpoint_picker.extproc.gathered import Room
 from endpoint_picker.extproc.stream import Stream
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.parsing.paths import Registry
@@ -62,7 +63,8 @@ class Pool:
             self.table.observe(row, gauges, self.now)
 
     def stream(self, *, limit: int = 64 << 20) -> Stream:
-        return Stream(self.director, max_request_body_bytes=limit)
+        self.room = Room(body=limit, total=16 * limit)
+        return Stream(self.director, self.room)
 
     def sample(self, name: str, **labels: str) -> float | None:
         """The sum of all samples of that name and with these labels; None where there is none."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from endpoint_picker.app import SHELLS
 from endpoint_picker.extproc import conversation
+from endpoint_picker.extproc.gathered import Room
 from endpoint_picker.transport.limits import Limits
 from tests.fakes.routing import Pool
 
@@ -17,7 +18,7 @@ LIMIT = 64 << 20
 @asynccontextmanager
 async def serving(transport: str, pool: Pool, *, limit: int = LIMIT, **limits: Any) -> AsyncIterator[str]:
     """The address; all calls are over at the end."""
-    services = conversation.services(pool.director, max_request_body_bytes=limit)
+    services = conversation.services(pool.director, Room(body=limit, total=16 * limit))
     server = SHELLS[transport](services, Limits(**limits))
     port = await server.start(0)
     yield f"127.0.0.1:{port}"
