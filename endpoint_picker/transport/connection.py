@@ -108,8 +108,12 @@ class Connection:
         self._greeted = False
         """The preface has come."""
         self._leaving: int | None = None
-        """The last stream that is still served, once we have said goodbye (6.8)."""
+        """The last stream that is still served, once either side has said goodbye (6.8)."""
+        self._parted = False
+        """Our GOAWAY that names it has been sent."""
         self._told_table = False
+        self._unread = 0
+        """Bytes given to a socket that takes nothing: all but bodies, which wait here."""
         self._on: tuple[Callable[[int, int, bytes], None], ...] = (
             self._data,
             self._headers,
@@ -135,6 +139,8 @@ class Connection:
         if self._left:
             data = self._left + data
         try:
+            if self._unread > self._limits.unread:
+                raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "answers that are not read")  # 10.5
             at = self._read(data, 0 if self._greeted else self._greet(data))
             self._left = data[at:]
             self._watch.unfinished_since = (self._watch.unfinished_since or now) if self._left else None
@@ -270,6 +276,7 @@ class Connection:
         window = self._limits.stream_window if self._watch.acknowledged else self._first_window
         stream = Stream(stream_id, window, self._backlog.initial, head.content_length)
         self.streams.open[stream_id] = stream
+        self._backlog.updates += 2
         self._watch.idle_since = None
         stream.count(0, ends)
         self._events.append(Opened(stream_id, head, ends))
@@ -306,6 +313,7 @@ class Connection:
     def _settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         """6.5; taken in order, then acknowledged at once (6.5.3)."""
         if flags & frames.ACK:
+            self._spend()
             if payload:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement with settings")
             if not self._watch.begun:
@@ -342,8 +350,8 @@ class Connection:
 
     def _ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         """6.7."""
+        self._spend()
         if not flags & frames.ACK:
-            self._spend()
             self._out.append(frames.ping(payload, ack=True))
         elif payload == FAREWELL and self._leaving == LARGEST_STREAM_ID:
             self._leave_now()
@@ -417,10 +425,15 @@ class Connection:
         """5.4.1."""
         self.failure = fault
         if self._greeted:
-            # 6.8: what was said before of the last stream is never raised.
-            last = self.streams.last_id if self._leaving is None else min(self.streams.last_id, self._leaving)
-            self._out.append(frames.goaway(last, fault.code, fault.reason))
+            self._goodbye(fault.code, fault.reason)
         self._close()
+
+    def _goodbye(self, code: ErrorCode, reason: str = "") -> None:
+        """GOAWAY with the last stream that was served: never a higher one than was said before (6.8)."""
+        last = self.streams.last_id
+        self._leaving = last if self._leaving is None else min(last, self._leaving)
+        self._parted = True
+        self._out.append(frames.goaway(self._leaving, code, reason))
 
     def _close(self) -> None:
         self.closed = True
@@ -430,13 +443,14 @@ class Connection:
 
     def _leave_now(self) -> None:
         """The last word (6.8): streams that the peer opened before it heard of our end are served."""
-        self._leaving = self.streams.last_id
-        self._out.append(frames.goaway(self.streams.last_id, ErrorCode.NO_ERROR))
+        self._goodbye(ErrorCode.NO_ERROR)
         self._rest()
 
     def _rest(self) -> None:
         """After a goodbye, the last stream ends the connection."""
         if self._leaving is not None and self._leaving != LARGEST_STREAM_ID and not self.streams.open:
+            if not self._parted:
+                self._goodbye(ErrorCode.NO_ERROR)
             self.closed = True
 
     # === commands ===
@@ -486,13 +500,14 @@ class Connection:
         """End now; answers the streams that break."""
         self._events = []
         if not self.closed:
-            self._out.append(frames.goaway(self.streams.last_id, ErrorCode.NO_ERROR))
+            self._goodbye(ErrorCode.NO_ERROR)
             self._close()
         return self._events
 
     def block_output(self, blocked: bool) -> None:
         """The socket takes no more (or takes more again): bodies wait here, and their windows with them."""
         self._backlog.blocked = self._windows.blocked = blocked
+        self._unread = 0
         if not blocked:
             self._backlog.pump(self._now)
             self._widen()
@@ -507,6 +522,8 @@ class Connection:
             self._ease()
         data = b"".join(self._out)
         self._out.clear()
+        if self._backlog.blocked:
+            self._unread += len(data)
         return data
 
     def _ease(self) -> None:

@@ -40,6 +40,9 @@ class Peer(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own derive from nothing
         self._server.peers.add(self)
+        handshake = transport.get_extra_info("ssl_object")
+        if handshake is not None and handshake.selected_alpn_protocol() != tls.PROTOCOL:
+            self.leave()  # RFC 9113, 3.3: over TLS, HTTP/2 is spoken only where it was agreed on
 
     def data_received(self, data: bytes) -> None:
         try:

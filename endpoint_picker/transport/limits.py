@@ -44,6 +44,9 @@ class Limits:
     """Output of a stream that its peer does not take, from which on the peer may send no more on it."""
     connection_buffer: int = 64 << 20
     """The same for all streams together."""
+    unread: int = 4 << 20
+    """What is no body (header sections, acknowledgements) and the socket does not take. A peer whose calls
+    stay within `streams` needs less."""
     send_message: int | None = None
     """Largest gRPC message to the peer; None: any."""
 

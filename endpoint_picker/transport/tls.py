@@ -17,6 +17,8 @@ from endpoint_picker.core.errors import ConfigError
 
 CERTIFICATE: Final = "tls.crt"
 KEY: Final = "tls.key"
+PROTOCOL: Final = "h2"
+"""Of HTTP/2, in the handshake (RFC 9113, 3.2)."""
 VALIDITY: Final = datetime.timedelta(days=3650)
 
 
@@ -129,7 +131,8 @@ def server_context(identity: Identity) -> ssl.SSLContext:
     """TLS 1.2 and newer (RFC 9113, 9.2), with `h2` as the only protocol to be agreed on (3.2)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2"])
+    context.options |= ssl.OP_NO_RENEGOTIATION  # 9.2.1
+    context.set_alpn_protocols([PROTOCOL])
     # The library takes files only; the key is readable to nobody else, and gone when it is read.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

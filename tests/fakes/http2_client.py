@@ -265,7 +265,7 @@ class Client:
         # Twice: a ping may be answered before the calls that came with it.
         for _ in range(2):
             await self.send(frame(PING, 0, b"in order"))
-            while (await self.until(PingFrame)).flags != {"ACK"}:
+            while set((await self.until(PingFrame)).flags) != {"ACK"}:
                 pass
 
     async def over(self) -> GoAwayFrame | None:
