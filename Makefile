@@ -6,7 +6,7 @@ TOOLS := .venv-tools
 PIP := -m pip --quiet --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench-overhead bench-micro test check fmt clean
+.PHONY: help setup demo bench-overhead bench-micro test check fuzz fmt clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,9 +47,13 @@ check: setup ## Format check, lint, types, import contract
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+fuzz: setup ## Fuzz what reads strangers' bytes (SECONDS=60; found inputs are kept in .fuzz/)
+	@$(BIN)/python $(PIP) install --editable '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
+
 fmt: setup ## Format the code and fix what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 clean: ## Remove both virtual environments and what the demo and the benchmarks wrote
-	rm -rf $(VENV) $(TOOLS) .demo bench/results
+	rm -rf $(VENV) $(TOOLS) .demo .fuzz bench/results
