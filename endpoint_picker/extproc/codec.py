@@ -100,20 +100,22 @@ def _decode(data: bytes) -> Incoming:
     kind = message.WhichOneof("request")
     if kind is None:
         raise Malformed("a ProcessingRequest without headers, body or trailers")
-    side, _, what = kind.partition("_")
+    side, read = _KINDS[kind]
+    config = message.protocol_config if message.HasField("protocol_config") else None
+    told = len(message.metadata_context.filter_metadata)
     return Incoming(
-        side=Side(side),
-        event=_EVENTS[what](getattr(message, kind)),
-        modes=_modes(message.protocol_config) if message.HasField("protocol_config") else None,
-        subset=_subset(message) if message.HasField("metadata_context") else None,
-        served=_served(message) if message.HasField("metadata_context") else None,
+        side,
+        read(getattr(message, kind)),
+        None if config is None else _modes(config.request_body_mode, config.response_body_mode),
+        _subset(message) if told else None,
+        _served(message) if told else None,
     )
 
 
 def _headers(message: Any) -> Headers:
     fields = {
         # Header values are bytes on the wire; latin-1 keeps each of them.
-        header.key.lower(): header.raw_value.decode("latin-1") if header.raw_value else header.value
+        header.key.lower(): raw.decode("latin-1") if (raw := header.raw_value) else header.value
         for header in message.headers.headers
     }
     return Headers(fields, message.end_of_stream)
@@ -124,10 +126,13 @@ _EVENTS: Final[Mapping[str, Callable[[Any], Headers | Body | Trailers]]] = {
     "body": lambda message: Body(message.body, message.end_of_stream),
     "trailers": lambda _: Trailers(),
 }
+_KINDS: Final = {f"{side.value}_{what}": (side, read) for side in Side for what, read in _EVENTS.items()}
+"""Name of the field that a message has → side, and what reads it."""
 
 
-def _modes(config: Any) -> Modes:
-    return Modes(_mode(config.request_body_mode), _mode(config.response_body_mode))
+@lru_cache(maxsize=64)
+def _modes(request: int, response: int) -> Modes:
+    return Modes(_mode(request), _mode(response))
 
 
 def _mode(number: int) -> BodyMode | int:

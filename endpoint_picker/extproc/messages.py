@@ -36,8 +36,7 @@ class Modes:
 # === from Envoy ===
 
 
-@dataclass(frozen=True, slots=True)
-class Headers:
+class Headers(NamedTuple):
     """Header fields; names in lower case, of a repeated one the last value."""
 
     fields: Mapping[str, str]

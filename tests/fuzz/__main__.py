@@ -32,8 +32,9 @@ def main() -> int:
 def _start(name: str, seconds: int) -> subprocess.Popen[bytes]:
     corpus = FOLDER / name / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
-    options = (f"-max_total_time={seconds}", "-timeout=10", "-max_len=2000", "-print_final_stats=1")
-    command = (sys.executable, "-m", "tests.fuzz.fuzzer", name, str(corpus), *options)
+    lengths = ("-max_len=2000", "-len_control=20")
+    ends = (f"-max_total_time={seconds}", "-timeout=10", "-print_final_stats=1")
+    command = (sys.executable, "-m", "tests.fuzz.fuzzer", name, str(corpus), *lengths, *ends)
     prefix = f"-artifact_prefix={FOLDER / name}/"
     with (FOLDER / name / "log.txt").open("wb") as log:
         return subprocess.Popen((*command, prefix), stdout=log, stderr=subprocess.STDOUT)
