@@ -8,6 +8,7 @@ is asserted on all that arrive.
 import asyncio
 import contextlib
 import ssl
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -156,7 +157,10 @@ class Client:
         self.largest = 16_384
         """MAX_FRAME_SIZE that this side has told."""
         self.frames: list[Frame] = []
-        """All that came."""
+        """All that came; what says goodbye alone, unless `keeps`."""
+        self.keeps = True
+        self.tally: Counter[str] = Counter()
+        """How many came, by type."""
         self.responses: dict[int, Response] = {}
         self._next = 1001
 
@@ -169,7 +173,7 @@ class Client:
         """Both prefaces, and an acknowledgement each way."""
         await self.send(PREFACE, settings(*pairs))
         first = await self.frame()
-        assert isinstance(first, SettingsFrame)
+        assert isinstance(first, SettingsFrame), "3.4: SETTINGS come first"
         assert "ACK" not in first.flags
         await self.settled()
         await self.send(settings(flags=ACK))
@@ -216,8 +220,10 @@ class Client:
         assert not head[5] & 0x80, "4.1: the reserved bit is unset"
         came, _ = Frame.parse_frame_header(memoryview(head), strict=True)
         came.parse_body(memoryview(body))
-        self.frames.append(came)
-        self._note(came)
+        self.tally[type(came).__name__] += 1
+        if self.keeps or isinstance(came, GoAwayFrame):
+            self.frames.append(came)
+            self._note(came)
         return came
 
     def _note(self, came: Frame) -> None:
@@ -267,6 +273,12 @@ class Client:
             await self.send(frame(PING, 0, b"in order"))
             while set((await self.until(PingFrame)).flags) != {"ACK"}:
                 pass
+
+    async def goodbye(self) -> GoAwayFrame:
+        """The next GOAWAY."""
+        came = await self.until(GoAwayFrame)
+        assert isinstance(came, GoAwayFrame)
+        return came
 
     async def over(self) -> GoAwayFrame | None:
         """Read to the end; answers the last goodbye."""

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from endpoint_picker.transport.calls import Services
-from endpoint_picker.transport.messages import Code, Status
 from endpoint_picker.transport.http2 import Server
 from endpoint_picker.transport.limits import Limits
+from endpoint_picker.transport.messages import Code, Status
 
 
 class Talk:
@@ -86,8 +86,10 @@ async def talking(talk: Talk, **limits: Any) -> AsyncIterator[tuple[Server, int]
     """Our server on a port of its own; it is empty at the end."""
     server = Server(talk.services(), Limits(**limits))
     port = await server.start(0)
-    yield server, port
-    await server.stop(0.0)
-    async with asyncio.timeout(5.0):
-        while server.peers:
-            await asyncio.sleep(0.005)
+    try:
+        yield server, port
+    finally:
+        await server.stop(0.0)
+        async with asyncio.timeout(5.0):
+            while server.peers:
+                await asyncio.sleep(0.005)
