@@ -188,7 +188,7 @@ def _head(job: Job) -> bytes:
     lines += ["accept: */*", "user-agent: bench/1"]
     if job.pattern == "streams":
         # They outlast the counting, so that it sees nothing of their beginnings and ends.
-        events = math.ceil((job.warm_up + job.seconds + 1.0) / job.gap)
+        events = math.ceil((job.warm_up + job.seconds + 0.5) / job.gap)
         lines.append(stream_header(events, job.gap))
     return "".join(f"{line}\r\n" for line in lines).encode()
 
@@ -204,12 +204,13 @@ def _percentiles(seconds: list[float]) -> dict[str, float]:
 
 async def _take_jobs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     watched_too = {"load": os.getpid()}
-    while line := await reader.readline():
-        job = msgspec.json.decode(line, type=Job)
-        job = msgspec.structs.replace(job, watched=job.watched | watched_too)
-        writer.write(msgspec.json.encode(await Run(job).outcome()) + b"\n")
-        await writer.drain()
-    writer.close()
+    try:
+        while line := await reader.readline():
+            job = msgspec.json.decode(line, type=Job)
+            job = msgspec.structs.replace(job, watched=job.watched | watched_too)
+            writer.write(msgspec.json.encode(await Run(job).outcome()) + b"\n")
+    finally:
+        writer.close()  # after a job that fails, the other side must not wait
 
 
 async def serve() -> None:

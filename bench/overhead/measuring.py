@@ -19,9 +19,9 @@ Traffic = Literal["closed", "paced", "streams", "long"]
 TRAFFIC: Final[dict[Traffic, dict[str, Any]]] = {
     # Small requests, as fast as they are answered.
     "closed": {"pattern": "closed", "connections": 32},
-    # Small requests at a modest rate, so that each wakes everybody on its way. Far more connections than
-    # ever wait.
-    "paced": {"pattern": "open", "connections": 64, "rate": 200.0},
+    # Small requests at a modest rate, so that each wakes everybody on its way. Connections enough for
+    # a machine that stands still for a second.
+    "paced": {"pattern": "open", "connections": 256, "rate": 200.0},
     # 50 events a second and stream, 3,200 together, which leaves room on both cores.
     "streams": {"pattern": "streams", "connections": 64, "gap": 0.02},
     # Prompts of 400 KB, a few at a time.
@@ -39,15 +39,15 @@ class Lengths(msgspec.Struct, frozen=True, kw_only=True):
 
     rounds: int = 3
     warm_up: float = 0.5
-    closed: float = 3.0
+    closed: float = 2.5
     paced: float = 4.0
-    streams: float = 3.0
-    long: float = 3.0
-    idle: float = 3.0
+    streams: float = 2.5
+    long: float = 2.5
+    idle: float = 2.5
 
 
 FULL: Final = Lengths()
-QUICK: Final = Lengths(rounds=1, closed=2.0, paced=3.0, streams=2.5, long=2.0, idle=2.5)
+QUICK: Final = Lengths(rounds=1, warm_up=0.4, closed=1.5, paced=3.0, streams=2.0, long=1.5, idle=2.0)
 
 
 async def take(fleet: Fleet, side: Side, traffic: Traffic, lengths: Lengths, seed: int) -> Outcome:

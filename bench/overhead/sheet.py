@@ -11,9 +11,10 @@ from bench.overhead.load import Outcome
 
 Rounds = Mapping[str, list[float]]
 
-SMALL: Final = "CPU per small request"
-CHUNK: Final = "CPU per streamed chunk"
+SMALL: Final = "CPU per 2 KB request"
+CHUNK: Final = "CPU per chunk, 64 streams"
 LONG: Final = "CPU per 400 KB prompt"
+NET: Final = "  the same, net"
 
 
 def figures(readings: Readings) -> list[Figure]:
@@ -27,16 +28,16 @@ def _requests(readings: Readings) -> list[Figure]:
     heavy, heavy_net = _spent(readings, 1e3), _spent(readings, 1e3, net=True)
     few, many = f"long_{FEW}", f"long_{MANY}"
     return [
-        Figure("small_closed", f"{SMALL}, 32 connections", "µs", gross("closed", FEW), 150.0),
-        Figure("small_closed_net", "  the same, net", "µs", net("closed", FEW)),
-        Figure("small_open", f"{SMALL}, 200 requests/s", "µs", gross("paced", FEW), 500.0),
-        Figure("small_open_net", "  the same, net", "µs", net("paced", FEW)),
-        Figure("chunk_gross", f"{CHUNK}, 64 streams, gross", "µs", gross("streams", FEW)),
-        Figure("chunk", f"{CHUNK}, 64 streams, net", "µs", net("streams", FEW), 20.0),
+        Figure("small_closed", f"{SMALL}, closed loop of 32", "µs", gross("closed", FEW), 150.0),
+        Figure("small_closed_net", NET, "µs", net("closed", FEW)),
+        Figure("small_open", f"{SMALL}, 200 a second", "µs", gross("paced", FEW), 500.0),
+        Figure("small_open_net", NET, "µs", net("paced", FEW)),
+        Figure("chunk_gross", f"{CHUNK}, gross", "µs", gross("streams", FEW)),
+        Figure("chunk", f"{CHUNK}, net", "µs", net("streams", FEW), 20.0),
         Figure("long_10", f"{LONG}, 10 endpoints", "ms", heavy(few, FEW)),
-        Figure("long_10_net", "  the same, net", "ms", heavy_net(few, FEW)),
+        Figure("long_10_net", NET, "ms", heavy_net(few, FEW)),
         Figure("long_100", f"{LONG}, 100 endpoints", "ms", heavy(many, MANY), 3.0),
-        Figure("long_100_net", "  the same, net", "ms", heavy_net(many, MANY)),
+        Figure("long_100_net", NET, "ms", heavy_net(many, MANY)),
     ]
 
 
@@ -46,8 +47,8 @@ def _still(readings: Readings) -> list[Figure]:
     return [
         Figure("idle_10", "idle, 10 endpoints scraped", "cores", values["idle_10"]),
         Figure("idle_100", "idle, 100 endpoints scraped", "cores", values["idle_100"], 0.10),
-        Figure("memory_start", "memory, 100 endpoints, index empty", "MiB", values["memory_start"]),
-        Figure("memory", "memory, 100 endpoints, index full", "MiB", values["memory"], 400.0),
+        Figure("memory_start", "memory, 100 endpoints, empty index", "MiB", values["memory_start"]),
+        Figure("memory", "memory, 100 endpoints, full index", "MiB", values["memory"], 400.0),
         Figure("import", "import", "s", values["import"]),
         Figure("start", "start, import included", "s", values["start"], 1.0),
     ]
@@ -61,11 +62,10 @@ def _around(readings: Readings) -> list[Figure]:
         side: [each.requests / each.seconds for each in runs] for side, runs in outcomes["closed"].items()
     }
     return [
-        *(_latency(readings, q) for q in ("p50", "p99")),
-        *(_added(readings, q) for q in ("p50", "p99")),
-        Figure("throughput", "requests/s, 32 connections", "1/s", rate),
-        Figure("envoy_small", "Envoy's CPU per small request", "µs", envoy("closed", FEW)),
-        Figure("envoy_chunk", "Envoy's CPU per streamed chunk", "µs", envoy("streams", FEW)),
+        *(row for q in ("p50", "p99") for row in (_latency(readings, q), _added(readings, q))),
+        Figure("throughput", "throughput, closed loop of 32", "1/s", rate),
+        Figure("envoy_small", "Envoy's CPU per 2 KB request", "µs", envoy("closed", FEW)),
+        Figure("envoy_chunk", "Envoy's CPU per chunk", "µs", envoy("streams", FEW)),
     ]
 
 
@@ -73,7 +73,7 @@ def _latency(readings: Readings, q: str) -> Figure:
     rounds = {
         side: [each.latency_ms[q] for each in runs] for side, runs in readings.outcomes["paced"].items()
     }
-    return Figure(f"latency_{q}", f"latency {q}, 200 requests/s", "ms", rounds)
+    return Figure(f"latency_{q}", f"latency {q}, 200 requests a second", "ms", rounds)
 
 
 def _added(readings: Readings, q: str) -> Figure:
@@ -84,7 +84,7 @@ def _added(readings: Readings, q: str) -> Figure:
         side: [here - there for here, there in zip(values, without, strict=True)]
         for side, values in rounds.items()
     }
-    return Figure(f"added_{q}", f"added latency {q}, 200 requests/s", "ms", added)
+    return Figure(f"added_{q}", f"  added by the picker, {q}", "ms", added)
 
 
 def _spent(

@@ -14,6 +14,8 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 METHOD: Final = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 SUBSET: Final = ("envoy.lb.subset_hint", "x-gateway-destination-endpoint-subset")
 """Namespace and key of the metadata that limits the choice of endpoints."""
+DUPLEX: Final = processing_mode_pb2.ProcessingMode.FULL_DUPLEX_STREAMED
+BUFFERED: Final = processing_mode_pb2.ProcessingMode.BUFFERED
 REQUEST: Final = {
     ":authority": "bench",
     ":path": "/v1/chat/completions",
@@ -35,12 +37,11 @@ RESPONSE: Final = {
 STREAM: Final = {**RESPONSE, "content-type": "text/event-stream; charset=utf-8"}
 
 
-def request_headers(*, endpoint: str | None = None) -> Any:
-    """The first message; `endpoint` (`ip:port`) is the only one that may be picked."""
-    duplex = processing_mode_pb2.ProcessingMode.FULL_DUPLEX_STREAMED
+def request_headers(*, endpoint: str | None = None, mode: int = DUPLEX) -> Any:
+    """The first message; `endpoint` (`ip:port`) is the only one that may be picked, `mode` that of bodies."""
     message = ext_proc.ProcessingRequest(
         request_headers=_headers(REQUEST, end=False),
-        protocol_config=ext_proc.ProtocolConfiguration(request_body_mode=duplex, response_body_mode=duplex),
+        protocol_config=ext_proc.ProtocolConfiguration(request_body_mode=mode, response_body_mode=mode),
     )
     if endpoint is not None:
         namespace, key = SUBSET
