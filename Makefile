@@ -6,7 +6,7 @@ TOOLS := .venv-tools
 PIP := -m pip --quiet --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench-overhead bench-micro test check fuzz fmt clean
+.PHONY: help setup demo bench-overhead bench-micro bench-soak test check fuzz fmt clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench-overhead: setup ## What the picker costs behind the real Envoy, with each 
 
 bench-micro: setup ## What each step costs the CPU, without sockets (QUICK=1: less exact; PART=schedule: one part)
 	@$(BIN)/python -m bench.micro $(if $(QUICK),--quick) $(PART)
+
+bench-soak: setup ## Read 2,000 streams for five minutes, and sleep on one more (about six minutes)
+	@$(BIN)/python -m bench.soak
 
 test: setup ## Run every test, the real Envoy included
 	@$(BIN)/python -m pytest

@@ -2,7 +2,7 @@
 
 The life of a request, and where each step lives:
 
- 1. Envoy opens a gRPC stream and sends the headers, the body and its body modes  `extproc.server`
+ 1. Envoy opens a gRPC stream and sends the headers, the body and its body modes  `transport`
  2. bytes become messages; the state machine waits for what the mode asks for     `extproc.codec`, `.stream`
  3. the director takes headers and body: one request, one exchange                `director`, `exchange`
  4. the path names a parser, the parser reads model, prompts and limits           `parsing`
@@ -28,10 +28,10 @@ The rooms, from the top; each imports only rooms below it (`make check` proves i
     parsing · producers · scheduling · datalayer      what plugins do; they do not know each other
     kvindex        block hashes → who holds them
     config         the schema of the configuration file, and its loader
-    transport      certificates and health
+    transport      HTTP/2 and gRPC: bytes on sockets, calls; certificates and health
     plugin         every extension point, in the order in which they run
     observability  metrics and logs
-    aio            named, guarded tasks
+    aio            named, guarded tasks; listening sockets
     core           the nouns: request, endpoints, ledger, decision, errors, wire names
 """
 

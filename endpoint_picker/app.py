@@ -69,6 +69,9 @@ class Options:
     max_gathered: int = 1 << 30
     max_receive: int | None = None
     max_send: int | None = None
+    max_streams: int = 10_000
+    keepalive: float = 20.0
+    max_idle: float = 3600.0
     refresh_interval: float = 0.2
     staleness: float = 2.0
     drain: float = 30.0
@@ -230,7 +233,14 @@ class App:
 
 def _limits(options: Options) -> Limits:
     message = options.max_receive or conversation.largest_message(options.max_request_body)
-    return Limits(message=message, assembling=2 * message, send_message=options.max_send)
+    return Limits(
+        message=message,
+        assembling=2 * message,
+        send_message=options.max_send,
+        streams=options.max_streams,
+        silence=options.keepalive,
+        idle=options.max_idle,
+    )
 
 
 def _signals() -> "asyncio.Queue[signal.Signals]":

@@ -63,6 +63,12 @@ def port(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} is no port (0 to 65535; 0 takes a free one)")
 
 
+def count(text: str) -> int:
+    if text.isdecimal() and 0 < int(text) < 1 << 31:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 up")
+
+
 def seconds(text: str) -> float:
     """`200ms`, `1m30s`, or a plain number of seconds."""
     return _written(units.duration, text, "a time such as 200ms or 1m30s")
@@ -123,6 +129,28 @@ SERVING: Final = (
     ),
     Flag("grpc-max-recv-msg-size", size, None, "largest message from Envoy (default: fits any body)", "SIZE"),
     Flag("grpc-max-send-msg-size", size, None, "largest message to Envoy (default: no limit)", "SIZE"),
+    Flag(
+        "max-concurrent-streams",
+        count,
+        10_000,
+        "conversations on one connection; Envoy opens another for more (default: 10000)",
+        "N",
+    ),
+    Flag(
+        "keepalive-time",
+        seconds,
+        20.0,
+        "silence before a connection is asked for a sign of life, and again before it is given up "
+        "(default: 20s)",
+        "TIME",
+    ),
+    Flag(
+        "max-connection-idle",
+        seconds,
+        3600.0,
+        "how long a connection may carry no conversation; http2 only (default: 1h)",
+        "TIME",
+    ),
 )
 BEHAVIOUR: Final = (
     Flag("max-request-body-bytes", size, 64 << 20, "larger request bodies get 413 (default: 64Mi)", "SIZE"),
@@ -239,6 +267,9 @@ def options(flags: argparse.Namespace) -> Options:
         max_gathered=flags.max_gathered_body_bytes,
         max_receive=flags.grpc_max_recv_msg_size,
         max_send=flags.grpc_max_send_msg_size,
+        max_streams=flags.max_concurrent_streams,
+        keepalive=flags.keepalive_time,
+        max_idle=flags.max_connection_idle,
         refresh_interval=max(SHORTEST_REFRESH, flags.refresh_metrics_interval),
         staleness=flags.metrics_staleness_threshold,
         drain=flags.drain_timeout,

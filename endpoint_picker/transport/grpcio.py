@@ -106,6 +106,7 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", silence),
         ("grpc.keepalive_timeout_ms", silence),
         ("grpc.http2.ping_timeout_ms", silence),  # a minute, whatever the line above says
+        ("grpc.max_concurrent_streams", limits.streams),
         # Of a burst of new streams gRPC would refuse some at random from the thousandth on.
         ("grpc.server.max_pending_requests", MOST),
         ("grpc.server.max_pending_requests_hard_limit", MOST),
