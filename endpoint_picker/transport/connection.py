@@ -135,7 +135,6 @@ class Connection:
             return []
         self._now = now
         self._watch.heard(now)
-        self._events = []
         if self._left:
             data = self._left + data
         try:
@@ -146,7 +145,12 @@ class Connection:
             self._watch.unfinished_since = (self._watch.unfinished_since or now) if self._left else None
         except ConnectionFault as fault:
             self._fail(fault)
-        return self._events
+        return self._happened()
+
+    def _happened(self) -> list[Event]:
+        """The events since the last call; they are not kept, for a connection may sleep for long."""
+        events, self._events = self._events, []
+        return events
 
     def _greet(self, data: bytes) -> int:
         """Check the preface (3.4); answers where the first frame begins."""
@@ -498,11 +502,10 @@ class Connection:
 
     def abandon(self) -> list[Event]:
         """End now; answers the streams that break."""
-        self._events = []
         if not self.closed:
             self._goodbye(ErrorCode.NO_ERROR)
             self._close()
-        return self._events
+        return self._happened()
 
     def block_output(self, blocked: bool) -> None:
         """The socket takes no more (or takes more again): bodies wait here, and their windows with them."""
@@ -555,16 +558,16 @@ class Connection:
 
     def tick(self, now: float) -> list[Event]:
         """Look at what has lasted too long, about once a second; answers the streams that break."""
-        self._now, self._events = now, []
+        self._now = now
         try:
             self._watch.check(now)
             for stream in self._backlog.stalled(now - self._limits.stall):
                 self._reset(stream.id, ErrorCode.ENHANCE_YOUR_CALM)
         except ConnectionFault as fault:
             self._fail(fault)
-            return self._events
+            return self._happened()
         if self._watch.asks(now):
             self._out.append(frames.ping(SIGN_OF_LIFE, ack=False))
         if self._watch.idles(now):
             self.leave()
-        return self._events
+        return self._happened()

@@ -27,7 +27,7 @@ class Windows:
         self._left = max(limits.connection_window, DEFAULT_WINDOW)  # no setting makes it smaller (6.9.2)
         self._taken = 0
         self._half = self._left // 2
-        self._half_stream = limits.stream_window // 2
+        self._half_stream = max(limits.stream_window // 2, 1)
 
     def greeting(self) -> bytes:
         """Our SETTINGS, and the connection's window, which no setting tells (6.9.2)."""
