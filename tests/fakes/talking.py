@@ -26,6 +26,7 @@ class Talk:
             "/test.Talk/Mute": lambda: Mute(self),
             "/test.Talk/First": lambda: First(self),
             "/test.Talk/Fail": lambda: Fail(self),
+            "/test.Talk/Wordy": lambda: Wordy(self),
         }
 
 
@@ -70,6 +71,13 @@ class First(Echo):
     def receive(self, message: bytes) -> Iterable[bytes]:
         self.finished = True
         return (message,)
+
+
+class Wordy(Echo):
+    """Ends with a long text."""
+
+    def half_close(self) -> Iterable[bytes]:
+        raise Status(Code.INVALID_ARGUMENT, "ü" * 1_000)
 
 
 class Fail(Echo):
