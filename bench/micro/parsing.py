@@ -81,7 +81,7 @@ def responses(wiring: Wiring, pace: Pace) -> list[Figure]:
 
 def metrics(wiring: Wiring, pace: Pace) -> list[Figure]:
     """What the picker takes from a replica's page."""
-    page = pages(1, SEED)[0]
+    page = pages(1, SEED, busy=True)[0]
     extractor = CoreMetricsExtractor("e", ExtractorParameters(), wiring)
     micros = cost(partial(extractor.extract, page, {}), pace)
     return [figure("page", f"read a metrics page of {len(page) // 1000} KB", micros)]

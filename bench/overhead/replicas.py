@@ -21,6 +21,7 @@ from bench.samples import answers
 from bench.samples.page import pages
 
 PAGES: Final = 16
+PAGE_TYPE: Final = "text/plain; version=1.0.0; charset=utf-8"
 SEED: Final = 3
 STREAM: Final = re.compile(rb"\r\nx-bench-stream: (\d+) ([0-9.]+)")
 """How many events, and the seconds between two."""
@@ -58,11 +59,25 @@ LAST_EVENTS: Final = b"".join((*map(_chunk, answers.LAST), b"0\r\n\r\n"))
 # === who says it ===
 
 
+class Replica:
+    """What all connections to one port share."""
+
+    def __init__(self, idle: Iterator[bytes], busy: Iterator[bytes]) -> None:
+        self.streams = 0
+        """Streams going on."""
+        self._idle = idle
+        self._busy = busy
+
+    def page(self) -> bytes:
+        """The next metrics page. The picker reads a replica less often that has nothing to do."""
+        return next(self._busy if self.streams else self._idle)
+
+
 class Conversation(asyncio.Protocol):
     """One connection, one request after the other."""
 
-    def __init__(self, metrics: Iterator[bytes], rng: random.Random) -> None:
-        self._metrics = metrics
+    def __init__(self, replica: Replica, rng: random.Random) -> None:
+        self._replica = replica
         self._rng = rng
         self._loop = asyncio.get_running_loop()
         self._request = Message()
@@ -73,17 +88,17 @@ class Conversation(asyncio.Protocol):
         self._transport = transport
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self._next is not None:
-            self._next.cancel()
+        self._end_stream()
 
     def data_received(self, data: bytes) -> None:
         if not self._request.feed(data):
             return
         head, self._request = self._request.head, Message()
         if head.startswith(b"GET "):
-            self._transport.write(next(self._metrics))
+            self._transport.write(self._replica.page())
         elif asked := STREAM.search(head):
             self._transport.write(STREAM_HEAD)
+            self._replica.streams += 1
             gap = float(asked[2])
             # Streams that began together must not stay in step.
             self._later(self._loop.time() + gap * self._rng.random(), int(asked[1]), gap)
@@ -97,22 +112,31 @@ class Conversation(asyncio.Protocol):
         """The next event. The time counts from the last due moment, so that delays do not add up."""
         if not left:
             self._transport.write(LAST_EVENTS)
+            self._end_stream()
             return
         self._transport.write(EVENT)
         self._later(when + gap, left - 1, gap)
+
+    def _end_stream(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+            self._replica.streams -= 1
 
 
 async def listen(count: int) -> list[asyncio.Server]:
     """Replicas on free ports of loopback, to be called inside a running event loop."""
     loop, rng = asyncio.get_running_loop(), random.Random(SEED)
-    told = [_answer("text/plain; version=1.0.0; charset=utf-8", each) for each in pages(PAGES, SEED)]
+    idle, busy = (
+        [_answer(PAGE_TYPE, each) for each in pages(PAGES, SEED, busy=busy)] for busy in (False, True)
+    )
 
-    def conversation(number: int) -> Conversation:
+    def replica(number: int) -> Replica:
         first = number % PAGES
-        return Conversation(itertools.cycle((*told[first:], *told[:first])), rng)
+        return Replica(*(itertools.cycle((*told[first:], *told[:first])) for told in (idle, busy)))
 
     return [
-        await loop.create_server(partial(conversation, number), "127.0.0.1", 0, backlog=BACKLOG)
+        await loop.create_server(partial(Conversation, replica(number), rng), "127.0.0.1", 0, backlog=BACKLOG)
         for number in range(count)
     ]
 

@@ -37,15 +37,18 @@ Sample = tuple[str, float]
 """Name with labels → value."""
 
 
-def pages(count: int, seed: int) -> list[bytes]:
-    """Pages with different gauges: a replica that never changes would be easier to read than a real one."""
+def pages(count: int, seed: int, *, busy: bool) -> list[bytes]:
+    """Pages with different gauges: a replica that never changes would be easier to read than a real one.
+
+    One that is not busy runs nothing and has no queue, as real ones do.
+    """
     rng = random.Random(seed)
     engine = EngineConfig(num_blocks=BLOCKS)
     replica = Replica(ReplicaConfig(model=MODEL, engine=engine, enable_lora=True, loras=("one", "two")))
     replica.telemetry.publish(replica.engine)
     _work(replica, rng)
     around = "".join((*_process(rng), *_routes(rng)))
-    return [(_with_gauges(replica, rng) + around).encode() for _ in range(count)]
+    return [(_with_gauges(replica, rng, busy) + around).encode() for _ in range(count)]
 
 
 def _work(replica: Replica, rng: random.Random) -> None:
@@ -57,9 +60,10 @@ def _work(replica: Replica, rng: random.Random) -> None:
     totals.finished["stop"] = REQUESTS
 
 
-def _with_gauges(replica: Replica, rng: random.Random) -> str:
+def _with_gauges(replica: Replica, rng: random.Random, busy: bool) -> str:
     """Small queues and half full caches: no replica stands out for long."""
-    replica.telemetry.gauges = Gauges(rng.randrange(4, 12), rng.randrange(3), rng.uniform(0.4, 0.6))
+    running, waiting = (rng.randrange(4, 12), rng.randrange(3)) if busy else (0, 0)
+    replica.telemetry.gauges = Gauges(running, waiting, rng.uniform(0.4, 0.6))
     return replica.page.render()
 
 

@@ -21,7 +21,7 @@ VLLM: Final = BUILT_IN[0]
 
 @pytest.fixture(scope="module")
 def page() -> bytes:
-    return pages(1, seed=1)[0]
+    return pages(1, seed=1, busy=True)[0]
 
 
 def test_it_is_as_large_as_a_real_one(page: bytes) -> None:
@@ -51,7 +51,7 @@ def test_the_picker_reads_it(page: bytes) -> None:
 
 
 def test_pages_differ() -> None:
-    assert len(set(pages(4, seed=1))) == 4
+    assert len(set(pages(4, seed=1, busy=True))) == 4
 
 
 def test_an_endpoint_holds_as_many_blocks_as_the_design_counts_with() -> None:
