@@ -9,7 +9,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from endpoint_picker.core.errors import (
     ServiceUnavailable,
 )
 from endpoint_picker.core.ledger import Reservation
+from endpoint_picker.core.records import record
 from endpoint_picker.core.request import Payload, Request
 from endpoint_picker.exchange import Books, Exchange, labels_of
 from endpoint_picker.parsing.paths import Registry
@@ -32,10 +33,8 @@ from endpoint_picker.scheduling.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
 
-P = TypeVar("P", Producer, Learner)
 
-
-@dataclass(frozen=True, slots=True)
+@record
 class Arrival:
     """What is known of a request before its body is read."""
 
@@ -56,17 +55,28 @@ class Parts:
     honour_subset: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One method of one producer, and who is told how long it takes."""
+
+    name: str
+    point: str
+    method: Callable[..., None]
+    told: Callable[[float], None]
+
+
 class Director:
     """Routes requests and keeps the books about them."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._books = parts.books
-        self._learners: list[Learner] = [each for each in parts.producers if isinstance(each, Learner)]
-
-    def now(self) -> float:
+        self.now: Callable[[], float] = parts.books.clock
         """Monotonic seconds."""
-        return self._books.clock()
+        learners = [each for each in parts.producers if isinstance(each, Learner)]
+        self._produces = [self._call("DataProducer", each, each.produce) for each in parts.producers]
+        self._learns = [self._call("PreRequest", each, each.learn) for each in learners]
+        self._learns_at = [self._call("PreRequest", each, each.learn_at) for each in learners]
 
     def route(self, arrival: Arrival, body: bytes | None) -> Exchange:
         """Pick the endpoint for a request. `body` is None where there is none, or none can be had yet.
@@ -116,16 +126,15 @@ class Director:
             return body
         exchange.parser = parser
         if decision is not None:
-            self._produce(request, Candidates(self._books.table, self._books.table.live, self.now()))
-            self._learn(request, decision)
+            self._run(self._produces, request, self._books.table.candidates(self.now()))
+            self._run(self._learns, request, decision)
         return _forwarded(request, parser, body)
 
     def served(self, exchange: Exchange, host_port: str) -> None:
         """The data plane says which endpoint serves the request: perhaps not the first choice."""
         row = exchange.move(host_port)
         if row is not None:
-            for learner in self._learners:
-                self._guarded(learner, "PreRequest", lambda each: each.learn_at(exchange.request, row))
+            self._run(self._learns_at, exchange.request, row)
 
     def _route(self, request: Request, arrival: Arrival, body: bytes | None) -> Exchange:
         parser, forwarded = None, b""
@@ -136,9 +145,9 @@ class Director:
             request.size = len(forwarded)
         self._books.metrics.received(labels_of(request), request.size)
         candidates = self._candidates(arrival.subset)
-        self._produce(request, candidates)
+        self._run(self._produces, request, candidates)
         decision = self._parts.scheduler.schedule(request, candidates)
-        self._learn(request, decision)
+        self._run(self._learns, request, decision)
         # The last step: nothing that can fail comes between a reservation and the exchange that releases it.
         return Exchange(self._books, request, decision, parser, self._reserve(request, decision), forwarded)
 
@@ -146,7 +155,7 @@ class Director:
         request.payload = self._parsed(request, parser, body)
         if request.payload.model is None:
             return
-        request.target_model = _either(request.headers, wire.MODEL_REWRITE) or request.model
+        request.target_model = _text(request.headers, wire.MODEL_REWRITE) or request.model
         if not request.target_model:
             raise BadRequest("model not found in request body")
 
@@ -169,41 +178,39 @@ class Director:
         if subset is not None and self._parts.honour_subset:
             rows = sorted({row for entry in subset for row in table.rows_at(_place(entry))})
             candidates = Candidates(table, np.array(rows, np.int64), now)
-        healthy = table.ejected_until[candidates.rows] <= now
-        if healthy.any():
-            candidates = candidates.where(healthy)
+        until = table.ejected_until[candidates.rows]
+        if len(until) and until[until.argmax()] > now:
+            healthy = until <= now
+            candidates = candidates.where(healthy) if healthy.any() else candidates
         if not len(candidates):
             raise ServiceUnavailable(
                 "failed to find endpoint candidates for serving the request", reason=REJECTED_NO_ENDPOINTS
             )
         return candidates
 
-    def _produce(self, request: Request, candidates: Candidates) -> None:
-        for producer in self._parts.producers:
-            self._guarded(producer, "DataProducer", lambda each: each.produce(request, candidates))
-
-    def _learn(self, request: Request, decision: Decision) -> None:
-        for learner in self._learners:
-            self._guarded(learner, "PreRequest", lambda each: each.learn(request, decision))
-
-    def _guarded(self, producer: P, point: str, call: Callable[[P], None]) -> None:
-        """A producer that fails leaves its fact out; the request goes on."""
-        started = self.now()
+    def _call(self, point: str, producer: Producer | Learner, method: Callable[..., None]) -> "_Call":
         name = getattr(producer, "name", type(producer).__name__)
         plugin_type = getattr(producer, "type", type(producer).__name__)
-        try:
-            call(producer)
-        except Exception:
-            self._books.complaints.exception(
-                name, "producer %s failed in %s; the request goes on", name, point
-            )
-        self._books.metrics.plugin(point, plugin_type, name, self.now() - started)
+        return _Call(name, point, method, self._books.metrics.plugin_timer(point, plugin_type, name))
+
+    def _run(self, calls: Sequence["_Call"], *arguments: Any) -> None:
+        """A producer that fails leaves its fact out; the request goes on."""
+        now = self.now()
+        for call in calls:
+            try:
+                call.method(*arguments)
+            except Exception:
+                self._books.complaints.exception(
+                    call.name, "producer %s failed in %s; the request goes on", call.name, call.point
+                )
+            started, now = now, self.now()
+            call.told(now - started)
 
     def _reserve(self, request: Request, decision: Decision) -> Reservation:
         cost = request.attributes.read(self._books.charge)
         return self._books.ledger.reserve(
             decision.row,
-            prefill_tokens=int(cost.prompt[decision.row]) if cost else 0,
+            prefill_tokens=cost.at(decision.row) if cost else 0,
             output_tokens=cost.output if cost else 0,
         )
 
@@ -213,20 +220,26 @@ def _request(arrival: Arrival) -> Request:
     return Request(
         id=headers.get(wire.REQUEST_ID) or str(uuid.uuid4()),
         headers=headers,
-        path=next((headers[name] for name in wire.PATHS if headers.get(name)), wire.DEFAULT_PATH),
+        path=_first(headers, wire.PATHS) or wire.DEFAULT_PATH,
         received_at=arrival.received_at,
         payload=Payload(),
-        objective=_either(headers, wire.OBJECTIVE),
-        fairness_id=_either(headers, wire.FAIRNESS_ID) or wire.DEFAULT_FAIRNESS_ID,
+        objective=_text(headers, wire.OBJECTIVE),
+        fairness_id=_text(headers, wire.FAIRNESS_ID) or wire.DEFAULT_FAIRNESS_ID,
     )
 
 
-def _either(headers: Mapping[str, str], names: tuple[str, ...]) -> str:
-    """The first of these headers that says something; "" when none does.
+def _first(headers: Mapping[str, str], names: tuple[str, ...]) -> str:
+    """The first of these headers that says something; "" when none does."""
+    for name in names:
+        value = headers.get(name)
+        if value:
+            return value
+    return ""
 
-    Header values are bytes, kept as latin-1; what people write there is UTF-8.
-    """
-    value = next((headers[name] for name in names if headers.get(name)), "")
+
+def _text(headers: Mapping[str, str], names: tuple[str, ...]) -> str:
+    """The same as a person wrote it: header values are bytes, kept as latin-1; what is meant is UTF-8."""
+    value = _first(headers, names)
     try:
         return value if value.isascii() else value.encode("latin-1").decode()
     except UnicodeError:

@@ -7,7 +7,7 @@ it settles them once.
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
 from endpoint_picker.core.attributes import Key, UncachedTokens
 from endpoint_picker.core.decision import Decision
@@ -19,9 +19,6 @@ from endpoint_picker.observability.metrics import Finished, Metrics, RequestLabe
 from endpoint_picker.plugin import Parser, UsageReader
 
 log = logging.getLogger(__name__)
-
-P = TypeVar("P", Parser, UsageReader)
-T = TypeVar("T")
 
 SERVER_FAILURES: Final = frozenset({500, 502, 503, 504})
 """Answers that say that the replica, not the request, is in trouble."""
@@ -88,7 +85,10 @@ class Exchange:
             self._books.metrics.refused(self._labels, "ModelServerError")
         self._judge(status)
         if status < 400 and self.parser is not None:
-            self._usage = self._guarded(lambda parser: parser.usage(streaming=self.streaming), self.parser)
+            try:
+                self._usage = self.parser.usage(streaming=self.streaming)
+            except Exception:
+                self._unreadable()
 
     def response_chunk(self, data: bytes) -> None:
         """A part of the response body, as the replica sent it."""
@@ -103,7 +103,10 @@ class Exchange:
         self._last_chunk = now
         self._response_bytes += len(data)
         if self._usage is not None:
-            self._guarded(lambda usage: usage.feed(data), self._usage)
+            try:
+                self._usage.feed(data)
+            except Exception:
+                self._unreadable()
         self._busy += self._books.clock() - now
 
     def prefilled(self) -> None:
@@ -145,22 +148,24 @@ class Exchange:
         return Finished(
             seconds=self._books.clock() - start,
             response_bytes=self._response_bytes,
-            usage=(self._usage and self._guarded(lambda usage: usage.finish(), self._usage)) or Usage(),
+            usage=self._reported(),
             streaming=self.streaming,
             first_token_seconds=None if self._first_token is None else self._first_token - start,
         )
 
-    def _guarded(self, call: Callable[[P], T], plugin: P) -> T | None:
+    def _reported(self) -> Usage:
+        if self._usage is not None:
+            try:
+                return self._usage.finish()
+            except Exception:
+                self._unreadable()
+        return Usage()
+
+    def _unreadable(self) -> None:
         """A parser that fails on a response loses the usage, not the response."""
-        try:
-            return call(plugin)
-        except Exception:
-            self._usage = None
-            name = type(self.parser).__name__
-            self._books.complaints.exception(
-                name, "the usage of request %s could not be read", self.request.id
-            )
-            return None
+        self._usage = None
+        name = type(self.parser).__name__
+        self._books.complaints.exception(name, "the usage of request %s could not be read", self.request.id)
 
     def _judge(self, status: int) -> None:
         """Count failures in a row, and leave a replica alone for a while that only fails."""

@@ -3,23 +3,25 @@
 A fact is keyed by its data type and by the name of the producer instance that wrote it, so that two
 instances of one producer (say a guess and a precise index) can feed two scorers. Facts about endpoints
 are arrays indexed by **table row** (length `EndpointTable.capacity`), so that a filter which drops
-candidates never has to re-align them: readers take `fact.blocks[candidates.rows]`.
+candidates never has to re-align them: readers take `fact.blocks[candidates.rows]`. What is rarely read is
+computed when it is asked for.
 """
 
-from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from endpoint_picker.core.records import record
+
 T = TypeVar("T")
 
+Counts = npt.NDArray[np.int64]
 Tokens = npt.NDArray[np.uint32]
 """Token ids of one prompt, shape (n,)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key(Generic[T]):
+class Key(NamedTuple, Generic[T]):
     """Names one fact; `T` is the type of its value."""
 
     data_type: str
@@ -45,7 +47,7 @@ class Attributes:
         self._facts[key] = value
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TokenizedPrompt:
     """The prompts of one request as token ids, true or estimated."""
 
@@ -54,11 +56,11 @@ class TokenizedPrompt:
     """Tokens over all prompts."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PrefixMatch:
     """How much of the prompt each endpoint already holds."""
 
-    blocks: npt.NDArray[np.int64]
+    blocks: Counts
     """Leading blocks held, shape (capacity,), indexed by table row."""
     total: int
     """Blocks of the prompt."""
@@ -66,24 +68,53 @@ class PrefixMatch:
     """Tokens a block."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class InFlightLoad:
     """What the picker itself has sent out and not seen finished, at the time of the request."""
 
-    requests: npt.NDArray[np.int64]
+    requests: Counts
     """Shape (capacity,), indexed by table row."""
-    tokens: npt.NDArray[np.int64]
+    tokens: Counts
     """Uncached prompt tokens (with the estimate of output tokens where asked for), same shape."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UncachedTokens:
     """What this request would cost on each endpoint."""
 
-    prompt: npt.NDArray[np.int64]
-    """Prompt tokens that the endpoint would have to compute, shape (capacity,), by table row."""
+    tokens: int
+    """Of the prompt."""
+    match: PrefixMatch | None
+    """What each endpoint holds of it; None: not known, so all of it counts everywhere."""
     output: int
     """Estimated output tokens to charge on top (0 unless the producer estimates them)."""
+
+    def at(self, row: int) -> int:
+        """Prompt tokens that the endpoint in a row would have to compute.
+
+        max(0, total - held) · block size + max(0, tokens - total · block size): blocks that are not held,
+        and what lies beyond the blocks that were looked at; but no more than the prompt has, since its
+        last block is seldom full.
+        """
+        match = self.match
+        if match is None:
+            return self.tokens
+        held = int(match.blocks[row]) if row < len(match.blocks) else 0
+        beyond = max(0, self.tokens - match.total * match.block_size)
+        return min(max(0, match.total - held) * match.block_size + beyond, self.tokens)
+
+    def on(self, rows: npt.NDArray[np.int64]) -> Counts:
+        """The same for many rows, shape (n,)."""
+        match = self.match
+        if match is None:
+            return np.full(len(rows), self.tokens, np.int64)
+        # The table may have grown since the match was made: its new rows hold nothing.
+        held = np.zeros(len(rows), np.int64)
+        known = rows < len(match.blocks)
+        held[known] = match.blocks[rows[known]]
+        beyond = max(0, self.tokens - match.total * match.block_size)
+        cost: Counts = np.maximum(match.total - held, 0) * match.block_size + beyond
+        return np.minimum(cost, self.tokens)
 
 
 TOKENIZED_PROMPT: Final = "TokenizedPrompt"

@@ -1,12 +1,12 @@
 """What scheduling answers: which endpoints, from which profile, and with what totals."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from endpoint_picker.core.endpoints import Endpoint, Rows, Vector
+from endpoint_picker.core.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProfileResult:
     """What one scheduling profile picked."""
 
@@ -21,7 +21,7 @@ class ProfileResult:
     """Weighted sum of the scores of each of them, shape (n,)."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Decision:
     """The outcome for one request: the primary profile serves it, others help (prefill, encode)."""
 

@@ -5,9 +5,10 @@ under a new generation, so that whoever remembers a row can tell that it now mea
 All of it lives on one thread (the event loop); nothing here locks or waits.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from math import isnan
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ _COLUMNS: dict[str, tuple[Any, Any]] = {
     "updated_at": (np.float64, -np.inf),
     "readings": (np.int64, 0),
     "in_flight": (np.int64, 0),
-    "unread": (np.int64, 0),
+    "unread": (np.float64, 0.0),
     "in_flight_tokens": (np.int64, 0),
     "prefill_tokens": (np.int64, 0),
     "failures": (np.int64, 0),
@@ -45,15 +46,14 @@ class Endpoint:
     port: int
     namespace: str = "default"
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    id: str = field(init=False, repr=False, compare=False)
+    """`namespace/name`."""
+    host_port: str = field(init=False, repr=False, compare=False)
+    """`ip:port` as it goes on the wire, IPv6 in brackets."""
 
-    @property
-    def id(self) -> str:
-        return f"{self.namespace}/{self.name}"
-
-    @property
-    def host_port(self) -> str:
-        """`ip:port` as it goes on the wire, IPv6 in brackets."""
-        return join_host_port(self.address, self.port)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", f"{self.namespace}/{self.name}")
+        object.__setattr__(self, "host_port", join_host_port(self.address, self.port))
 
 
 def join_host_port(address: str, port: int) -> str:
@@ -108,8 +108,9 @@ class EndpointTable:
     """How many readings have come."""
     in_flight: Rows
     """Requests that we sent there and have not seen finished."""
-    unread: Rows
-    """Those of them that were sent since the last reading and have no token yet: no gauge shows them."""
+    unread: Vector
+    """Those of them that were sent since the last reading and have no token yet: no gauge shows them.
+    Floats, as what they are added to."""
     in_flight_tokens: Rows
     """Tokens charged for them (see `ledger`)."""
     prefill_tokens: Rows
@@ -249,7 +250,7 @@ def _same_place(old: Endpoint, new: Endpoint | None) -> bool:
 class Candidates:
     """The endpoints that may still be picked for one request: rows of the table, in row order."""
 
-    __slots__ = ("_seen", "now", "rows", "table")
+    __slots__ = ("_looked", "_stale", "now", "rows", "table")
 
     def __init__(self, table: EndpointTable, rows: Rows, now: float) -> None:
         self.table = table
@@ -257,7 +258,8 @@ class Candidates:
         """Shape (n,)."""
         self.now = now
         """Time of the decision (seconds, monotonic clock)."""
-        self._seen: Mask | None = None
+        self._looked = False
+        self._stale: Mask | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -271,49 +273,62 @@ class Candidates:
 
     def waiting(self) -> Vector:
         """Requests queued in each engine, shape (n,); those that its last reading missed are counted in."""
-        return self._gauge(self.table.waiting + self.table.unread, self._own_load)
+        table, rows = self.table, self.rows
+        return self._gauge(table.waiting[rows] + table.unread[rows])
 
     def running(self) -> Vector:
         """Requests running in each engine, shape (n,); those that its last reading missed are counted in."""
-        return self._gauge(self.table.running + self.table.unread, self._own_load)
+        table, rows = self.table, self.rows
+        return self._gauge(table.running[rows] + table.unread[rows])
 
     def kv_usage(self) -> Vector:
         """Used share of each KV cache in 0..1, shape (n,)."""
-        return self._gauge(self.table.kv_usage, _half)
+        return self._gauge(self.table.kv_usage[self.rows], at_least=_HALF)
 
-    def _gauge(self, column: Vector, at_least: Callable[[Rows], Vector | float]) -> Vector:
+    def _gauge(self, values: Vector, *, at_least: float | None = None) -> Vector:
         """The scraped values; where a reading is missing or stale, an assumption in its place.
 
         A replica that nobody can see is neither idle nor saturated: it counts as the average of those
-        that are seen, and as no better than what our own ledger knows of it. Only where that ledger has
-        less there than with those that are seen it counts as the best of them, for an average is never
-        picked, and it would be left out for ever while the others queue. With no telemetry at all the
-        ledger alone decides.
+        that are seen, and as no better than what our own ledger knows of it (or `at_least`). Only where
+        that ledger has less there than with those that are seen it counts as the best of them, for an
+        average is never picked, and it would be left out for ever while the others queue. With no
+        telemetry at all the ledger alone decides.
         """
-        values = column[self.rows]
-        unknown = ~self._fresh() | np.isnan(values)
-        if not unknown.any():
+        stale = self._out_of_date()
+        if stale is None and not _has_nan(values):
             return values
-        rows, known = self.rows[unknown], values[~unknown]
-        if not len(known):
-            values[unknown] = at_least(rows)
+        unknown = np.isnan(values) if stale is None else np.isnan(values) | stale
+        unseen, seen = unknown.nonzero()[0], (~unknown).nonzero()[0]
+        own: Vector = self.table.in_flight[self.rows].astype(np.float64)
+        # One more than we have in flight there: what nobody can see is never better than idle.
+        ours = own[unseen] + 1.0
+        floor = ours if at_least is None else at_least
+        if not len(seen):
+            values[unseen] = floor
             return values
-        in_flight = self.table.in_flight
-        spared = in_flight[rows] + 1 < in_flight[self.rows[~unknown]].mean()
-        values[unknown] = np.where(spared, known.min(), np.maximum(known.mean(), at_least(rows)))
+        known = values[seen]
+        spared = ours < _mean(own[seen])
+        values[unseen] = np.where(spared, known[known.argmin()], np.maximum(floor, _mean(known)))
         return values
 
-    def _fresh(self) -> Mask:
-        """Whose reading still counts, shape (n,)."""
-        if self._seen is None:
-            self._seen = self.table.updated_at[self.rows] > self.now - self.table.stale_after
-        return self._seen
+    def _out_of_date(self) -> Mask | None:
+        """Whose reading counts no longer, shape (n,); None where all count."""
+        if not self._looked:
+            self._looked = True
+            read, limit = self.table.updated_at[self.rows], self.now - self.table.stale_after
+            if len(read) and read[read.argmin()] <= limit:
+                self._stale = read <= limit
+        return self._stale
 
-    def _own_load(self, rows: Rows) -> Vector:
-        # One more than we have in flight there: what nobody can see is never better than idle.
-        return self.table.in_flight[rows].astype(np.float64) + 1.0
+
+_HALF: Final = 0.5
+"""A cache that nobody can see is taken to be half full."""
 
 
-def _half(_: Rows) -> float:
-    """A cache that nobody can see is taken to be half full."""
-    return 0.5
+def _has_nan(values: Vector) -> bool:
+    # The maximum is NaN if one of them is; its place is found in a fifth of the time of `isnan().any()`.
+    return len(values) > 0 and isnan(values[values.argmax()])
+
+
+def _mean(values: Vector) -> float:
+    return float(np.add.reduce(values)) / len(values)

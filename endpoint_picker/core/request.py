@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 
 from endpoint_picker.core import wire
 from endpoint_picker.core.attributes import Attributes, Tokens
+from endpoint_picker.core.records import record
 
 Prompt = bytes | Tokens
 """One prompt of the body: UTF-8 text, or token ids where the client sent ids."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Payload:
     """What a parser found in a body: only the fields that are needed."""
 
@@ -49,7 +50,7 @@ class Request:
         return self.payload.model or ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Usage:
     """Token counts that the model server reported; None where it said nothing."""
 

@@ -6,12 +6,12 @@ Whoever counts calls one method for one event and knows no names, labels or buck
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 
 from endpoint_picker.core.endpoints import Endpoint, EndpointTable
+from endpoint_picker.core.records import record
 from endpoint_picker.core.request import Usage
 from endpoint_picker.observability.families import Families
 from endpoint_picker.observability.pool import Pool
@@ -26,8 +26,7 @@ MOST_TOKENS: Final = 2**53
 BYTES_A_TOKEN: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class RequestLabels:
+class RequestLabels(NamedTuple):
     """The labels that most request metrics carry."""
 
     model: str
@@ -36,7 +35,7 @@ class RequestLabels:
     priority: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finished:
     """How one request went, told once at its end."""
 
@@ -67,7 +66,10 @@ class Metrics:
         self._pool = Pool(pool, clock)
         self._model = Distinct(MOST_DISTINCT)
         self._fairness = Distinct(MOST_DISTINCT)
-        self._series: dict[tuple[str, str, str, int], _Series] = {}
+        self._series: dict[RequestLabels, _Series] = {}
+        self._request_work = self._families.request_processing_duration_seconds.cell()
+        self._response_work = self._families.response_processing_duration_seconds.cell()
+        self._scheduling = self._families.scheduler_e2e_duration_seconds.cell()
         self._families.info.cell(commit, build_ref).value = 1
         self.registry.register(self._families)
         self.registry.register(self._pool)
@@ -109,15 +111,15 @@ class Metrics:
 
     def request_processed(self, seconds: float) -> None:
         """Time spent between the request's last byte and our answer."""
-        self._families.request_processing_duration_seconds.cell().observe(seconds)
+        self._request_work.observe(seconds)
 
     def response_processed(self, seconds: float) -> None:
         """Time that we spent on a response."""
-        self._families.response_processing_duration_seconds.cell().observe(seconds)
+        self._response_work.observe(seconds)
 
     def scheduled(self, seconds: float) -> None:
         """One scheduling cycle."""
-        self._families.scheduler_e2e_duration_seconds.cell().observe(seconds)
+        self._scheduling.observe(seconds)
 
     def attempt(self, target_model: str, endpoint: Endpoint | None) -> None:
         """A scheduling cycle chose this endpoint, or none (status `failure`)."""
@@ -125,12 +127,12 @@ class Metrics:
         if endpoint is None:
             attempts.cell("failure", model, "", "", "").value += 1
         else:
-            place = (endpoint.name, endpoint.namespace, str(endpoint.port))
-            attempts.cell("success", model, *place).value += 1
+            port = str(endpoint.port)
+            attempts.cell("success", model, endpoint.name, endpoint.namespace, port).value += 1
 
-    def plugin(self, point: str, plugin_type: str, plugin_name: str, seconds: float) -> None:
-        """One call of one plugin; `point` is Filter, Scorer, Picker, DataProducer, …"""
-        self._families.plugin_duration_seconds.cell(point, plugin_type, plugin_name).observe(seconds)
+    def plugin_timer(self, point: str, plugin_type: str, plugin_name: str) -> Callable[[float], None]:
+        """What to tell how long each call of one plugin took; `point` is Filter, Scorer, Picker, …"""
+        return self._families.plugin_duration_seconds.cell(point, plugin_type, plugin_name).observe
 
     def prefix_hit(
         self, plugin_name: str, plugin_type: str, hit_blocks: int, total: int, block_size: int
@@ -173,19 +175,17 @@ class Metrics:
         self._pool.table = table
 
     def _of(self, labels: RequestLabels) -> "_Series":
-        # A tuple hashes and compares in C; the dataclass itself would take four times as long.
-        key = (labels.model, labels.target_model, labels.fairness_id, labels.priority)
-        found = self._series.get(key)
-        return self._remember(key) if found is None else found
+        found = self._series.get(labels)
+        return self._remember(labels) if found is None else found
 
-    def _remember(self, key: tuple[str, str, str, int]) -> "_Series":
-        model, target, fairness, priority = key
+    def _remember(self, labels: RequestLabels) -> "_Series":
+        model, target, fairness, priority = labels
         values = (self._model(model), self._model(target), self._fairness(fairness), str(priority))
         series = _Series(self._families, values)
         if max(map(len, (model, target, fairness))) <= LONGEST_LABEL:
             if len(self._series) >= MOST_REMEMBERED:
                 self._series.clear()
-            self._series[key] = series
+            self._series[labels] = series
         return series
 
 

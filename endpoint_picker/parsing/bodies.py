@@ -91,7 +91,7 @@ def opening(raw: msgspec.Raw) -> bytes:
 
 def string(raw: msgspec.Raw) -> str | None:
     """The string that a raw value holds; None when it holds something else (or nothing)."""
-    if opening(raw) != b'"':
+    if raw is ABSENT:
         return None
     try:
         return _STRING.decode(raw)
@@ -102,6 +102,8 @@ def string(raw: msgspec.Raw) -> str | None:
 def count(*candidates: msgspec.Raw) -> int | None:
     """The first of these values that is a whole number from 0 up; 1e2 and 100.0 are whole too."""
     for raw in candidates:
+        if raw is ABSENT:
+            continue
         text = bytes(raw) if len(memoryview(raw)) <= LONGEST_NUMBER else b""
         if not text[:1].isdigit():
             continue

@@ -38,7 +38,7 @@ class Item(msgspec.Struct):
     role: str | None = None
     content: str | list[ItemPart] | None = None
 
-    def prompt(self) -> Iterator[bytes]:
+    def prompt(self) -> list[bytes]:
         """The bytes that stand for this item."""
         return said(self.role, self.content)
 

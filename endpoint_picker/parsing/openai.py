@@ -48,10 +48,9 @@ class Message(msgspec.Struct):
     def __post_init__(self) -> None:
         expect(self.tool_calls, b"[")
 
-    def prompt(self) -> Iterator[bytes]:
+    def prompt(self) -> list[bytes]:
         """The bytes that stand for this message."""
-        yield from said(self.role, self.content)
-        yield given(self.tool_calls)
+        return [*said(self.role, self.content), given(self.tool_calls)]
 
 
 class Chat(Body):

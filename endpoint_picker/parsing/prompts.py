@@ -72,7 +72,7 @@ class Features(msgspec.Struct):
 
 def expect(raw: msgspec.Raw, start: bytes) -> None:
     """Raise ValueError unless the value is absent, null, or begins like this (`[` is an array, and so on)."""
-    if opening(raw) not in (b"", b"n", start):
+    if raw is not ABSENT and opening(raw) not in (b"", b"n", start):
         raise ValueError(f"a value that begins with {start.decode()} is expected here")
 
 
@@ -81,6 +81,8 @@ def given(raw: msgspec.Raw) -> bytes:
 
     Raises UnicodeDecodeError where they are no UTF-8: what is not decoded has not been checked.
     """
+    if raw is ABSENT:
+        return b""
     value = bytes(raw)
     if not value.isascii():
         value.decode()
@@ -131,12 +133,12 @@ class Part(Protocol):
     def prompt(self) -> Iterator[bytes]: ...
 
 
-def said(role: str | None, content: str | Sequence[Part] | None) -> Iterator[bytes]:
+def said(role: str | None, content: str | Sequence[Part] | None) -> list[bytes]:
     """The bytes that stand for a message: who speaks, then the text or the parts."""
-    if role:
-        yield role.encode()
+    pieces = [role.encode()] if role else []
     if isinstance(content, str):
-        yield content.encode()
+        pieces.append(content.encode())
     elif content:
         for part in content:
-            yield from part.prompt()
+            pieces += part.prompt()
+    return pieces

@@ -9,13 +9,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from endpoint_picker.core import attributes
-from endpoint_picker.core.attributes import InFlightLoad, Key, PrefixMatch, UncachedTokens
-from endpoint_picker.core.endpoints import Candidates, EndpointTable, Rows
+from endpoint_picker.core.attributes import InFlightLoad, Key, UncachedTokens
+from endpoint_picker.core.endpoints import Candidates, EndpointTable
 from endpoint_picker.core.request import Request
-from endpoint_picker.plugin import Parameters, Plugin
+from endpoint_picker.plugin import Parameters, Plugin, Wiring
 
 
 class InFlightParameters(Parameters, frozen=True):
@@ -43,28 +41,28 @@ class InFlight(Plugin):
     type = "inflight-load-producer"
     schema = InFlightParameters
 
+    def __init__(self, name: str, parameters: InFlightParameters, wiring: Wiring) -> None:
+        super().__init__(name, parameters, wiring)
+        self._prompt = attributes.tokenized_prompt()
+        self._match = attributes.prefix_match(parameters.prefix_match_info_producer_name)
+        self._load = attributes.in_flight_load(name)
+        self._cost = attributes.uncached_tokens(name)
+
     def reads(self) -> Sequence[Key[Any]]:
-        return (self._match_key, attributes.tokenized_prompt())
+        return (self._match, self._prompt)
 
     def produces(self) -> Sequence[Key[Any]]:
-        return (attributes.in_flight_load(self.name), attributes.uncached_tokens(self.name))
+        return (self._load, self._cost)
 
     def produce(self, request: Request, candidates: Candidates) -> None:
-        facts, table = request.attributes, candidates.table
-        prompt = facts.read(attributes.tokenized_prompt())
+        facts = request.attributes
+        prompt = facts.read(self._prompt)
         tokens = prompt.total if prompt else 0
-        cost = UncachedTokens(
-            prompt=_uncached(facts.read(self._match_key), tokens, table.capacity),
-            output=self._output(tokens, request.payload.max_output_tokens),
-        )
-        facts.write(attributes.in_flight_load(self.name), self._load(table))
-        facts.write(attributes.uncached_tokens(self.name), cost)
+        output = self._output(tokens, request.payload.max_output_tokens)
+        facts.write(self._load, self._in_flight(candidates.table))
+        facts.write(self._cost, UncachedTokens(tokens, facts.read(self._match), output))
 
-    @property
-    def _match_key(self) -> Key[PrefixMatch]:
-        return attributes.prefix_match(self.parameters.prefix_match_info_producer_name)
-
-    def _load(self, table: EndpointTable) -> InFlightLoad:
+    def _in_flight(self, table: EndpointTable) -> InFlightLoad:
         # Without the output, a request's tokens weigh on an endpoint only until the prompt is computed.
         counted = self.parameters.add_estimated_output_tokens
         tokens = table.in_flight_tokens if counted else table.prefill_tokens
@@ -79,20 +77,3 @@ class InFlight(Plugin):
             if cap is not None:
                 estimate = min(estimate, max(0, cap))
         return estimate
-
-
-def _uncached(match: PrefixMatch | None, tokens: int, capacity: int) -> Rows:
-    """Prompt tokens that each endpoint would have to compute, shape (capacity,).
-
-    max(0, (total - match) · block size) + max(0, tokens - total · block size): blocks that are not held,
-    and what lies beyond the blocks that were looked at; but no more than the prompt has, since its last
-    block is seldom full.
-    """
-    if match is None:
-        return np.full(capacity, tokens, np.int64)
-    beyond = max(0, tokens - match.total * match.block_size)
-    uncached = np.full(capacity, match.total * match.block_size + beyond, np.int64)
-    # The table may have grown since the match was made: its new rows hold nothing.
-    known = min(capacity, len(match.blocks))
-    uncached[:known] = np.maximum(match.total - match.blocks[:known], 0) * match.block_size + beyond
-    return np.minimum(uncached, tokens)

@@ -14,7 +14,7 @@ from endpoint_picker.core import attributes
 from endpoint_picker.core.attributes import Key, TokenizedPrompt, Tokens
 from endpoint_picker.core.endpoints import Candidates
 from endpoint_picker.core.request import Prompt, Request
-from endpoint_picker.plugin import Parameters, Plugin
+from endpoint_picker.plugin import Parameters, Plugin, Wiring
 
 TOKEN_BYTES: Final = 4
 """Bytes of text that make one estimated token."""
@@ -109,13 +109,16 @@ class TokenEstimate(Plugin):
     type = "token-producer"
     schema = TokenParameters
 
+    def __init__(self, name: str, parameters: TokenParameters, wiring: Wiring) -> None:
+        super().__init__(name, parameters, wiring)
+        self._prompt = attributes.tokenized_prompt(name)
+
     def produces(self) -> Sequence[Key[Any]]:
-        return (attributes.tokenized_prompt(self.name),)
+        return (self._prompt,)
 
     def produce(self, request: Request, candidates: Candidates) -> None:
         prompts = tuple(map(tokens_of, request.payload.prompts))
-        total = sum(map(len, prompts))
-        request.attributes.write(attributes.tokenized_prompt(self.name), TokenizedPrompt(prompts, total))
+        request.attributes.write(self._prompt, TokenizedPrompt(prompts, sum(map(len, prompts))))
 
 
 def tokens_of(prompt: Prompt) -> Tokens:

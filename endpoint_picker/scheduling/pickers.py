@@ -39,10 +39,11 @@ class MaxScore(_Picker):
             shuffled = self._generator.permutation(len(totals))
             order = shuffled[(-totals[shuffled]).argsort(kind="stable")]
             return candidates.rows[order[: self.most]]
-        # The usual case, without sorting: the best one, unless several share its total.
+        # The usual case, without sorting: the best one, unless another one after it has the same total.
         best = int(totals.argmax())
-        tied = (totals == totals[best]).nonzero()[0]
-        if len(tied) > 1:
+        rest = totals[best + 1 :]
+        if len(rest) and rest[rest.argmax()] == totals[best]:
+            tied = (totals == totals[best]).nonzero()[0]
             best = int(tied[self.wiring.rng.randrange(len(tied))])
         return candidates.rows[best : best + 1]
 

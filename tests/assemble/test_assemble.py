@@ -86,7 +86,7 @@ def test_the_default_configuration_picks() -> None:
     assert decision.endpoint.name == "pod-1"
     cost = request.attributes.read(assembly.charge)
     assert cost is not None
-    assert int(cost.prompt[decision.row]) == 1024
+    assert cost.at(decision.row) == 1024
 
 
 # === parsers ===

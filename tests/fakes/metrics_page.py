@@ -19,7 +19,7 @@ def serve(metrics: Metrics, labels: RequestLabels = LABELS, outcome: Finished = 
     """Everything that one request may tell while it is still in flight."""
     metrics.received(labels, 2000)
     for point, name in (("Filter", "f"), ("Scorer", "s"), ("Picker", "p")):
-        metrics.plugin(point, f"{name}-type", name, 0.00015)
+        metrics.plugin_timer(point, f"{name}-type", name)(0.00015)
     metrics.scheduled(0.0004)
     metrics.attempt(labels.target_model, ENDPOINT)
     metrics.attempt(labels.target_model, None)

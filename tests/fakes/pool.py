@@ -67,7 +67,10 @@ def request_with(
         load = InFlightLoad(_by_row(table, requests or ()), _by_row(table, tokens or ()))
         facts.write(in_flight_load(), load)
     if cost is not None:
-        facts.write(uncached_tokens(), UncachedTokens(_by_row(table, cost), output))
+        # Blocks of one token, of which each endpoint holds all but its cost.
+        most = max(cost)
+        held = PrefixMatch(most - _by_row(table, cost), most, 1)
+        facts.write(uncached_tokens(), UncachedTokens(most, held, output))
     return request
 
 

@@ -127,7 +127,7 @@ class TokenLoad(Plugin):
             tokens += load.tokens[candidates.rows]
         cost = request.attributes.read(self._cost)
         if cost is not None:
-            tokens += cost.prompt[candidates.rows] + cost.output
+            tokens += cost.on(candidates.rows) + cost.output
         return 1.0 - np.clip(tokens, 0.0, self._threshold) / self._threshold
 
 
@@ -139,5 +139,6 @@ def _spread(load: Vector) -> Vector:
     most, least = load[load.argmax()], load[load.argmin()]
     if most == least:
         return np.ones(len(load))
-    scores: Vector = (most - load) / (most - least)
+    scores: Vector = most - load
+    scores /= most - least
     return scores
