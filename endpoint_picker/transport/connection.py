@@ -210,8 +210,8 @@ class Connection:
             self._widen()
         stream = self.streams.open.get(stream_id)
         if stream is None or stream.remote_done:
-            self._spend()
-            self.streams.stray(stream_id)
+            if not self.streams.stray(stream_id, size):
+                self._spend()
             return
         if self._windows.spend_stream(stream, size):
             self._widen_stream(stream)
@@ -273,7 +273,8 @@ class Connection:
             if not refused:  # 5.1.2
                 raise StreamFault(stream_id, ErrorCode.REFUSED_STREAM, "too many streams")
             self._spend()
-            self.streams.remember(stream_id)  # 6.8: it will come again on another connection
+            # 6.8: it will come again, on another connection.
+            self.streams.remember(stream_id, self._limits.stream_window)
             return
         head = self._decoder.head(block)
         # Until our settings are taken, the peer goes by the default (6.5.3).
@@ -398,7 +399,7 @@ class Connection:
         if not stream.remote_done:
             # We have said all, and wait for no more (8.1).
             self._out.append(frames.rst_stream(stream.id, ErrorCode.NO_ERROR))
-            self.streams.remember(stream.id)
+            self.streams.remember(stream.id, stream.window)
         self._drop(stream)
 
     def _drop(self, stream: Stream) -> None:

@@ -12,6 +12,9 @@ from endpoint_picker.transport.frames import ConnectionFault, ErrorCode, StreamF
 REMEMBERED: Final = 4_096
 """Streams that we ended and still know: what their peer sent before it heard of it is no fault (5.1)."""
 
+SMALL_DATA: Final = 4_096
+"""Bytes of a window that a smaller frame costs, where it comes after the end of its stream."""
+
 
 class Stream:
     """One stream that is open, or closed on one side."""
@@ -73,12 +76,13 @@ class Streams:
         """Those that are not closed."""
         self.last_id = 0
         """The highest that the peer has used (5.1.1)."""
-        self._ended: OrderedDict[int, None] = OrderedDict()
-        """Those that ended from our side while the peer could still send."""
+        self._ended: OrderedDict[int, int] = OrderedDict()
+        """Those that ended from our side while the peer could still send → bytes that it may have sent before
+        it heard of that."""
 
-    def remember(self, stream_id: int) -> None:
-        """We have ended it."""
-        self._ended[stream_id] = None
+    def remember(self, stream_id: int, window: int = 0) -> None:
+        """We have ended it; the window is left to its peer where that is not to blame."""
+        self._ended[stream_id] = window
         if len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)
 
@@ -104,8 +108,14 @@ class Streams:
         if stream_id > self.last_id or stream_id % 2 == 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{what} on stream {stream_id}, which is idle")
 
-    def stray(self, stream_id: int) -> None:
-        """DATA came after the end of a stream (5.1, 6.1): raises, unless it crossed our end of it."""
+    def stray(self, stream_id: int, size: int) -> bool:
+        """DATA came after the end of a stream (5.1, 6.1): raises, unless it crossed our end of it.
+
+        Answers whether its peer could not know better.
+        """
         self.check_not_idle(stream_id, "DATA")
-        if stream_id not in self._ended:
+        left = self._ended.get(stream_id)
+        if left is None:
             raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED, "DATA on a stream that has ended")
+        self._ended[stream_id] = left - max(size, SMALL_DATA)
+        return left > 0

@@ -141,9 +141,23 @@ async def test_data_on_closed_streams() -> None:
         frame(HEADERS, stream, plain(request("/no.Such/One")), END_HEADERS) for stream in range(1, 20, 2)
     )
     data = b"".join(frame(DATA, stream, b"x") for stream in range(1, 20, 2))
-    async with siege() as under:
+    async with siege(stream_window=8_192) as under:
         assert await under.attack(closed) is None
         await under.repelled(data * (MANY // 10))
+
+
+async def test_data_that_could_not_know_of_the_end_of_its_stream_is_no_waste() -> None:
+    """Calls that end early while their bodies are on their way: many, as when requests are turned away."""
+    streams = range(1, 2 * BURST, 2)
+    calls = [frame(HEADERS, stream, plain(request("/no.Such/One")), END_HEADERS) for stream in streams]
+    async with siege() as under:
+        assert await under.attack(b"".join(calls)) is None
+        assert (
+            await under.attack(b"".join(frame(DATA, stream, bytes(16_000)) * 4 for stream in streams)) is None
+        )
+        await under.attacker.works()
+        await under.attacker.close()
+        await under.nobody_was_hurt()
 
 
 async def test_data_on_skipped_streams() -> None:
