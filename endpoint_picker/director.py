@@ -128,6 +128,7 @@ class Director:
         if decision is not None:
             self._run(self._produces, request, self._books.table.candidates(self.now()))
             self._run(self._learns, request, decision)
+        request.let_go()
         return _forwarded(request, parser, body)
 
     def served(self, exchange: Exchange, host_port: str) -> None:
@@ -148,6 +149,7 @@ class Director:
         self._run(self._produces, request, candidates)
         decision = self._parts.scheduler.schedule(request, candidates)
         self._run(self._learns, request, decision)
+        request.let_go()
         # The last step: nothing that can fail comes between a reservation and the exchange that releases it.
         return Exchange(self._books, request, decision, parser, self._reserve(request, decision), forwarded)
 

@@ -60,8 +60,7 @@ class Exchange:
         self.request = request
         self.decision = decision
         self.parser = parser
-        self.body = body
-        """The bytes to forward: the client's own unless the model name changed."""
+        self._body = body
         self.streaming = request.payload.stream
         self.media_type = ""
         """Of the response: in lower case, without parameters."""
@@ -75,6 +74,14 @@ class Exchange:
         self._open = True
         self._labels = labels_of(request)
         self._book(1)
+
+    def take_body(self) -> bytes:
+        """The bytes to forward, once: the client's own unless the model name changed.
+
+        Whoever takes them has them alone; the exchange lasts as long as the response.
+        """
+        body, self._body = self._body, b""
+        return body
 
     def response_headers(self, headers: Mapping[str, str]) -> None:
         """The replica (or Envoy in its place) answers."""

@@ -1,7 +1,12 @@
 """Whatever breaks inside, the request is routed or refused, and the books are settled."""
 
+import gc
 import json
+import sys
+from types import FunctionType, ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
 
 from endpoint_picker.core.attributes import prefix_match
@@ -10,7 +15,7 @@ from endpoint_picker.core.endpoints import Candidates
 from endpoint_picker.core.errors import Internal, Refusal
 from endpoint_picker.core.request import Payload, Request, Usage
 from endpoint_picker.director import Arrival
-from endpoint_picker.exchange import Exchange
+from endpoint_picker.exchange import Books, Exchange
 from endpoint_picker.parsing.openai import OpenAI
 from endpoint_picker.parsing.paths import Registry
 from endpoint_picker.plugin import Plugin, UsageReader, Wiring
@@ -124,7 +129,8 @@ def test_a_broken_parser_loses_what_it_reads_not_the_request(
     pool.rebuild(parsers=Registry([parser("broken", None, Wiring(pool.table, pool.metrics))]))
     exchange = route(pool)
     assert exchange.decision is not None
-    assert exchange.body == BODY
+    assert exchange.take_body() == BODY
+    assert exchange.take_body() == b""
     exchange.response_headers({":status": "200"})
     for chunk in chunks:
         exchange.response_chunk(chunk)
@@ -214,6 +220,34 @@ def test_a_late_body_that_cannot_be_read_is_forwarded_as_it_is(pool: Pool) -> No
     exchange = route(pool, None)
     assert pool.director.learn(exchange, b"{") == b"{"
     assert pool.director.learn(exchange, BODY) == BODY
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_while_the_response_lasts_nothing_is_kept_that_is_as_long_as_the_prompt(
+    pool: Pool, late: bool
+) -> None:
+    body = json.dumps({"model": "m", "prompt": "a very long prompt " * 50_000}).encode()
+    exchange = route(pool, None if late else body)
+    if late:
+        assert pool.director.learn(exchange, body) == body
+    assert len(exchange.take_body()) == (0 if late else len(body))
+    assert largest(exchange) < len(body) // 10
+    assert pool.cached_blocks(body, 0) > 2_000
+
+
+def largest(exchange: Exchange) -> int:
+    """Bytes of the largest object that only this exchange keeps alive."""
+    waiting: list[Any] = [exchange]
+    seen, most = set[int](), 0
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen or isinstance(each, type | ModuleType | FunctionType | Books | Plugin):
+            continue
+        seen.add(id(each))
+        most = max(most, each.nbytes if isinstance(each, np.ndarray) else sys.getsizeof(each))
+        waiting += gc.get_referents(each)
+        waiting += [each.base] if isinstance(each, np.ndarray) and each.base is not None else []
+    return most
 
 
 def test_refusals_carry_code_text_and_reason() -> None:

@@ -46,6 +46,10 @@ class Attributes:
     def write(self, key: Key[T], value: T) -> None:
         self._facts[key] = value
 
+    def drop(self, *data_types: str) -> None:
+        """Forget the facts of these types, whoever wrote them."""
+        self._facts = {key: fact for key, fact in self._facts.items() if key.data_type not in data_types}
+
 
 @record
 class TokenizedPrompt:

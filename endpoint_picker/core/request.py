@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from endpoint_picker.core import wire
-from endpoint_picker.core.attributes import Attributes, Tokens
+from endpoint_picker.core.attributes import IN_FLIGHT_LOAD, TOKENIZED_PROMPT, Attributes, Tokens
 from endpoint_picker.core.records import record
 
 Prompt = bytes | Tokens
@@ -48,6 +48,15 @@ class Request:
     def model(self) -> str:
         """The model name that the client asked for ("" where there is none)."""
         return self.payload.model or ""
+
+    def let_go(self) -> None:
+        """Forget what is as long as the prompt or as large as the pool: the decision is made.
+
+        A response can last for minutes, and thousands of them do at the same time.
+        """
+        read = self.payload
+        self.payload = Payload(read.model, read.stream, (), read.cache_salt, read.max_output_tokens)
+        self.attributes.drop(TOKENIZED_PROMPT, IN_FLIGHT_LOAD)
 
 
 @record

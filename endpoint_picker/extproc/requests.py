@@ -91,7 +91,7 @@ class Held:
         self._answered = True
         exchange = self._route(self._fields, self._gathered.take())
         headers = HeadersReply(SIDE, outbound(exchange))
-        return [headers, *pieces(SIDE, exchange.body, end_of_stream=end_of_stream)]
+        return [headers, *pieces(SIDE, exchange.take_body(), end_of_stream=end_of_stream)]
 
 
 class Buffered:
@@ -116,7 +116,8 @@ class Buffered:
         self._room.check(len(body.data))
         self._answered = True
         exchange = self._route(self._fields, body.data)
-        changed = exchange.body if exchange.body is not body.data else None
+        forwarded = exchange.take_body()
+        changed = forwarded if forwarded is not body.data else None
         return [BodyReply(SIDE, changed, outbound(exchange))]
 
     def trailers(self) -> list[Reply]:
@@ -187,8 +188,8 @@ def outbound(exchange: Exchange) -> Mutation:
     if request.headers.get(wire.REQUEST_ID) != request.id:
         fields.append((wire.REQUEST_ID, request.id))
     declared = request.headers.get("content-length")
-    if exchange.body and declared is not None and declared != str(len(exchange.body)):
-        fields.append(("content-length", str(len(exchange.body))))
+    if request.size and declared is not None and declared != str(request.size):
+        fields.append(("content-length", str(request.size)))
     return Mutation(
         set=tuple(fields),
         remove=tuple(sorted(wire.CONTROL_HEADERS & request.headers.keys())),
