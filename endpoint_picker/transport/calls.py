@@ -169,6 +169,10 @@ class Calls:
             self._begin(stream_id, head)
         except Status as status:
             self._connection.finish(stream_id, trailers(status, alone=True))
+        except Exception as error:
+            self._complaints.exception(type(error).__name__, "a call could not begin")
+            failed = Status(Code.INTERNAL, f"{type(error).__name__} in the server")
+            self._connection.finish(stream_id, trailers(failed, alone=True))
         else:
             if event.ends:
                 self._received(stream_id, b"", True)

@@ -31,6 +31,8 @@ from endpoint_picker.transport.limits import (
 from endpoint_picker.transport.patience import STREAMS_A_FRAME, Budget, Watch
 from endpoint_picker.transport.streams import Stream, Streams
 
+SETTINGS_BYTES: Final = 600
+"""Of settings that are read in about the time that a frame takes."""
 SMALL_UPDATE: Final = 256
 """Bytes; a window that opens in smaller steps makes frames that are mostly header."""
 FAREWELL: Final = b"farewell"
@@ -326,7 +328,7 @@ class Connection:
             self._watch.acknowledged = True
             return
         if self._watch.begun:
-            self._spend()
+            self._spend(1.0 + len(payload) / SETTINGS_BYTES)
         self._watch.begun = True
         window = self._backlog.initial
         for key, value in frames.SETTING.iter_unpack(payload):
@@ -498,6 +500,7 @@ class Connection:
             self.closed = True
         elif self._leaving is None:
             self._leaving = LARGEST_STREAM_ID
+            self._watch.leaving_since = self._now
             self._out.append(frames.goaway(LARGEST_STREAM_ID, ErrorCode.NO_ERROR))
             self._out.append(frames.ping(FAREWELL, ack=False))
 
@@ -571,4 +574,6 @@ class Connection:
             self._out.append(frames.ping(SIGN_OF_LIFE, ack=False))
         if self._watch.idles(now):
             self.leave()
+        if self._leaving == LARGEST_STREAM_ID and self._watch.waits(now):
+            self._leave_now()
         return self._happened()

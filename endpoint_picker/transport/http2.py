@@ -138,7 +138,7 @@ class Server:
         """Set whenever a peer has left."""
         self.complaints = logs.Sparse(log)
         self._listener: asyncio.Server | None = None
-        self._ticks: asyncio.TimerHandle | None = None
+        self._stopping = False
 
     @property
     def open(self) -> int:
@@ -170,8 +170,7 @@ class Server:
         except TimeoutError:
             for peer in list(self.peers):
                 peer.abandon()
-        if self._ticks is not None and not self.peers:
-            self._ticks.cancel()
+        self._stopping = True
 
     async def _all_left(self) -> None:
         while self.peers:
@@ -182,4 +181,5 @@ class Server:
         loop = asyncio.get_running_loop()
         for peer in list(self.peers):
             peer.tick(loop.time())
-        self._ticks = loop.call_later(min(TICK, self.limits.silence / 4), self._tick)
+        if self.peers or not self._stopping:
+            loop.call_later(min(TICK, self.limits.silence / 4), self._tick)

@@ -48,6 +48,8 @@ class Watch:
         """The same for a header block."""
         self.idle_since: float | None = now
         """Since when no stream is open; None: one is."""
+        self.leaving_since: float | None = None
+        """When we said goodbye and asked whether that has arrived."""
         self._limits = limits
         self._started = now
         self._heard_at = now
@@ -79,6 +81,10 @@ class Watch:
             return False
         self._asked_at = now
         return True
+
+    def waits(self, now: float) -> bool:
+        """Whether a peer has left that question open for too long."""
+        return self.leaving_since is not None and now - self.leaving_since > self._limits.silence
 
     def idles(self, now: float) -> bool:
         """Whether no stream has been open for too long."""

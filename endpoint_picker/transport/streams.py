@@ -9,7 +9,7 @@ from typing import Final
 
 from endpoint_picker.transport.frames import ConnectionFault, ErrorCode, StreamFault
 
-REMEMBERED: Final = 4_096
+REMEMBERED: Final = 16_384
 """Streams that we ended and still know: what their peer sent before it heard of it is no fault (5.1)."""
 
 SMALL_DATA: Final = 4_096

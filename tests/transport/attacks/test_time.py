@@ -167,6 +167,15 @@ def test_an_idle_connection_is_ended_in_good_order() -> None:
     assert machine.over()
 
 
+def test_an_idle_peer_that_does_not_answer_the_goodbye_is_ended_all_the_same() -> None:
+    machine = Machine(idle=60.0, silence=30.0)
+    machine.feed(b"")
+    for _ in range(20):
+        machine.wait(10.0)
+        machine.feed(frame(PING, 0, b"whatever", ACK))  # alive, but deaf
+    assert machine.over()
+
+
 # === on sockets ===
 
 
