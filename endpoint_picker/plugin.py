@@ -1,19 +1,27 @@
 """Every extension point, in the order in which a request meets them.
 
     Parser           bytes of the body → Payload; later, chunks of the response → Usage
+    HeaderReader     what the request's headers tell beside the usual: who asks, for what session
+    Screener         which endpoints the request may use at all, whatever profile runs
     Producer         facts about the request (and each endpoint) that later steps read
+    Detector         how full the pool is: requests of negative priority are shed when it is full
+    Admitter         may the request go now, or is it refused
     ProfileHandler   which scheduling profiles run, and which result is the primary one
       Filter           which candidates stay
       Scorer           how good each of them is
       Picker           which rows win, in which order
-    Learner          after the pick: a producer that remembers what was sent where
+    Learner          after the pick: a plugin that remembers what was sent where
+    Responder        header fields that the response takes to the client
+    Auditor          at the end: what the engine reported about the request
 
 A plugin is a class with a `type` (the name in configuration files), a `schema` of parameters (or None
 when it takes none) and the method of its extension point; one class may serve several. Nothing here waits.
 
-When a plugin raises, the request goes on without its contribution: a producer's fact is absent, a filter
-keeps everybody, a scorer gives 0, a picker falls back to the best total. The failure is logged with the
-plugin's name. A plugin says "no" with masks, scores and rows; only a parser may raise (`BadRequest`).
+When a plugin raises, or answers something of another shape than is asked for, the request goes on without
+its contribution: a producer's fact is absent, a screener and a filter keep everybody, a detector sees room,
+an admitter admits, a scorer gives 0, a picker falls back to the best total. The failure is logged with the
+plugin's name and counted. A plugin says "no" with masks, scores, rows and reasons; only a parser may raise
+(`BadRequest`).
 """
 
 import random
@@ -71,6 +79,13 @@ class Plugin:
         """An instance of `schema`, or None where the class takes none."""
         self.wiring = wiring
 
+    def adopt(self, old: "Plugin") -> None:
+        """Take over what an instance of the same name and class has learned, before it is let go.
+
+        Called when a configuration is loaded anew, on the new instance; what no longer fits its parameters
+        is left behind.
+        """
+
     def requires(self) -> Sequence[Key[Any]]:
         """Facts that it cannot do without: a missing producer of a default name is created."""
         return ()
@@ -121,8 +136,40 @@ class Producer(Protocol):
 
 
 @runtime_checkable
+class HeaderReader(Protocol):
+    """What the headers tell."""
+
+    def read_headers(self, request: Request) -> None:
+        """Write facts to `request.attributes`; may set `fairness_id` where the client named none."""
+
+
+@runtime_checkable
+class Screener(Protocol):
+    """Which endpoints a request may use at all."""
+
+    def screen(self, request: Request, candidates: Candidates) -> Mask:
+        """Shape (n,): True for those that stay. When all screeners leave nobody, the request gets 503."""
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """How full the pool is."""
+
+    def saturation(self, candidates: Candidates) -> float:
+        """0 is idle; from 1 on the pool is full."""
+
+
+@runtime_checkable
+class Admitter(Protocol):
+    """Whether a request may go now."""
+
+    def admit(self, request: Request, candidates: Candidates) -> str:
+        """Empty: it may. Else why not, in words for the client, who gets 429."""
+
+
+@runtime_checkable
 class Learner(Protocol):
-    """A producer that remembers what later requests profit from."""
+    """A plugin that remembers what later requests profit from."""
 
     def learn(self, request: Request, decision: Decision) -> None:
         """The request goes where the decision says."""
@@ -153,6 +200,22 @@ class Picker(Protocol):
 
     def pick(self, request: Request, candidates: Candidates, totals: Vector) -> Rows:
         """Table rows, best first, at least one. `totals`, shape (n,), are the weighted sums."""
+
+
+@runtime_checkable
+class Responder(Protocol):
+    """What the response tells the client."""
+
+    def respond(self, request: Request, decision: Decision) -> Mapping[str, str]:
+        """Header fields to set on the response, names in lower case."""
+
+
+@runtime_checkable
+class Auditor(Protocol):
+    """Reads the bill."""
+
+    def audit(self, request: Request, decision: Decision, row: int, usage: Usage) -> None:
+        """The endpoint in `row` served the request and reported this; called once, at a response's end."""
 
 
 class Profile(Protocol):

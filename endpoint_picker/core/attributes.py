@@ -121,10 +121,38 @@ class UncachedTokens:
         return np.minimum(cost, self.tokens)
 
 
+@record
+class EncoderMatch:
+    """How much of a request's media each endpoint has encoded before."""
+
+    matched: npt.NDArray[np.float64]
+    """Size of the items held, shape (capacity,), indexed by table row."""
+    total: float
+    """Size of all items."""
+
+
+@record
+class LatencyPrediction:
+    """What the request would take on each endpoint; shape (capacity,), by table row, NaN: not predicted."""
+
+    ttft: npt.NDArray[np.float64]
+    """Time to first token, milliseconds."""
+    tpot: npt.NDArray[np.float64]
+    """Time per output token, milliseconds."""
+    ttft_headroom: npt.NDArray[np.float64]
+    """Objective less prediction, milliseconds."""
+    tpot_headroom: npt.NDArray[np.float64]
+
+
 TOKENIZED_PROMPT: Final = "TokenizedPrompt"
 PREFIX_MATCH: Final = "PrefixCacheMatchInfo"
 IN_FLIGHT_LOAD: Final = "InFlightLoad"
 UNCACHED_TOKENS: Final = "UncachedRequestTokens"
+ENCODER_MATCH: Final = "EncoderCacheMatchInfo"
+LATENCY: Final = "LatencyPredictionInfo"
+SESSION_ID: Final = "SessionID"
+PEER: Final = "peer-endpoint"
+AGENT_IDENTITY: Final = "agent-identity"
 
 
 def tokenized_prompt(producer: str = "token-producer") -> Key[TokenizedPrompt]:
@@ -141,3 +169,24 @@ def in_flight_load(producer: str = "inflight-load-producer") -> Key[InFlightLoad
 
 def uncached_tokens(producer: str = "inflight-load-producer") -> Key[UncachedTokens]:
     return Key(UNCACHED_TOKENS, producer)
+
+
+def encoder_match(producer: str = "mm-embeddings-cache-producer") -> Key[EncoderMatch]:
+    return Key(ENCODER_MATCH, producer)
+
+
+def latency(producer: str = "predicted-latency-producer") -> Key[LatencyPrediction]:
+    return Key(LATENCY, producer)
+
+
+def session_id(producer: str = "session-id-producer") -> Key[str]:
+    return Key(SESSION_ID, producer)
+
+
+def peer(producer: str = "disagg-profile-handler") -> Key[int]:
+    """Table row of the endpoint that another stage of the request was given."""
+    return Key(PEER, producer)
+
+
+def agent_identity() -> Key[str]:
+    return Key(AGENT_IDENTITY, "")

@@ -131,6 +131,8 @@ class EndpointTable:
             setattr(self, name, np.full(capacity, empty, dtype))
         self.lora_running: list[frozenset[str]] = [frozenset()] * capacity
         self.lora_waiting: list[frozenset[str]] = [frozenset()] * capacity
+        self._scalars: dict[tuple[str, str], Vector] = {}
+        """(attribute, producer) → its values."""
         self._endpoints: list[Endpoint | None] = [None] * capacity
         self._rows: dict[str, int] = {}
         self._by_address: dict[str, list[int]] = {}
@@ -197,6 +199,22 @@ class EndpointTable:
         self.readings[row] += 1
         self.unread[row] = 0
 
+    def scalar(self, attribute: str, producer: str) -> Vector | None:
+        """A further fact about endpoints, shape (capacity,), NaN where not known; None: nobody wrote it.
+
+        An empty `producer` means any: the first that wrote the attribute.
+        """
+        if producer:
+            return self._scalars.get((attribute, producer))
+        return next((values for (name, _), values in self._scalars.items() if name == attribute), None)
+
+    def set_scalar(self, row: int, attribute: str, producer: str, value: float) -> None:
+        """Write such a fact; NaN: not known from now on."""
+        values = self._scalars.get((attribute, producer))
+        if values is None:
+            values = self._scalars[attribute, producer] = np.full(self.capacity, np.nan)
+        values[row] = value
+
     def fresh(self, now: float) -> Mask:
         """Which rows in use have a reading that still counts, shape (capacity,)."""
         return self.updated_at > now - self.stale_after
@@ -214,6 +232,8 @@ class EndpointTable:
         self.generation[row] += 1
         for name, (_, empty) in _COLUMNS.items():
             getattr(self, name)[row] = empty
+        for values in self._scalars.values():
+            values[row] = np.nan
         self.lora_running[row] = self.lora_waiting[row] = frozenset()
         self._endpoints[row] = endpoint
         self._rows[endpoint.id] = row
@@ -229,6 +249,8 @@ class EndpointTable:
         self.generation = np.concatenate([self.generation, np.zeros(extra, np.int64)])
         for name, (dtype, empty) in _COLUMNS.items():
             setattr(self, name, np.concatenate([getattr(self, name), np.full(extra, empty, dtype)]))
+        for key, values in self._scalars.items():
+            self._scalars[key] = np.concatenate([values, np.full(extra, np.nan)])
         self.lora_running += [frozenset()] * extra
         self.lora_waiting += [frozenset()] * extra
         self._endpoints += [None] * extra

@@ -11,6 +11,16 @@ Prompt = bytes | Tokens
 """One prompt of the body: UTF-8 text, or token ids where the client sent ids."""
 
 
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """A picture, film or sound of a body."""
+
+    modality: str
+    """image, video or audio."""
+    digest: bytes
+    """Of what it points to or carries: equal media have equal digests."""
+
+
 @record
 class Payload:
     """What a parser found in a body: only the fields that are needed."""
@@ -22,6 +32,8 @@ class Payload:
     """Each prompt of the body on its own; chat is one prompt (tools, then role and text per message)."""
     cache_salt: str = ""
     max_output_tokens: int | None = None
+    media: tuple[Medium, ...] = ()
+    """In the order of the body."""
 
 
 @dataclass(slots=True)
@@ -42,6 +54,8 @@ class Request:
     priority: int = 0
     objective: str = ""
     fairness_id: str = wire.DEFAULT_FAIRNESS_ID
+    served: str | None = None
+    """`ip:port` of the endpoint that served it in the end, once the data plane has said so."""
     attributes: Attributes = field(default_factory=Attributes)
 
     @property

@@ -150,3 +150,20 @@ def test_a_mask_keeps_the_row_order() -> None:
     kept = candidates.where(np.array([False, True, False, True]))
     assert [endpoint.name for endpoint in kept] == ["pod1", "pod3"]
     assert len(kept) == 2
+
+
+def test_a_further_fact_is_forgotten_with_its_endpoint_and_grows_with_the_table() -> None:
+    table = EndpointTable(capacity=1)
+    table.replace([Endpoint("a", "10.0.0.1", 1)])
+    table.set_scalar(0, "GPUUtilization", "dcgm-extractor", 0.5)
+    table.replace([Endpoint("a", "10.0.0.1", 1), Endpoint("b", "10.0.0.2", 1)])
+    for producer in ("dcgm-extractor", ""):
+        values = table.scalar("GPUUtilization", producer)
+        assert values is not None
+        assert values[table.row_of("default/a")] == 0.5
+        assert np.isnan(values[table.row_of("default/b")])
+    table.replace([Endpoint("c", "10.0.0.3", 1)])
+    values = table.scalar("GPUUtilization", "")
+    assert values is not None
+    assert np.isnan(values[table.live]).all()
+    assert table.scalar("GPUUtilization", "another") is None
