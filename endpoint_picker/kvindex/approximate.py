@@ -25,6 +25,7 @@ _STEPS: Final = (64, 512)
 """Blocks of the first looks at a prompt: most prompts are new, and nobody holds their first block."""
 _DROP_BATCH: Final = 4096
 _EVERYBODY: Final = np.uint64((1 << 64) - 1)
+_FIRST_KEY: Final = np.array(FIRST_KEY, np.uint64)
 _GOLDEN: Final = 0x9E3779B97F4A7C15
 """2^64 divided by the golden ratio: its multiples spread evenly."""
 
@@ -48,7 +49,9 @@ class ApproximateIndex:
 
     def __init__(self, *, secret: int = 0) -> None:
         # Whoever does not know the factor cannot make prompts whose blocks all fall into one page.
-        self._factor = np.uint64((secret << 1 ^ _GOLDEN) % (1 << 64))
+        self._factor = np.array((secret << 1 ^ _GOLDEN) % (1 << 64), np.uint64)
+        self._latest: tuple[Hashes, Keys] = (np.empty(0, np.uint64), np.empty(0, np.uint64))
+        """The hashes that came last, and their keys."""
         self._map = BlockMap()
         self._rows: dict[int, RecentBlocks] = {}
         self.held = 0
@@ -133,8 +136,10 @@ class ApproximateIndex:
         return counts
 
     def _keys(self, hashes: Hashes) -> Keys:
-        keys: Keys = np.maximum(hashes * self._factor, np.uint64(FIRST_KEY))
-        return keys
+        # A prompt is learned right after it was looked up.
+        if hashes is not self._latest[0]:
+            self._latest = (hashes, np.maximum(hashes * self._factor, _FIRST_KEY))
+        return self._latest[1]
 
     def _follow(self, sets: HolderSet, alive: Bitmasks, done: int, counts: Rows) -> Bitmasks:
         """Walk some blocks on: who of `alive`, shape (1, words), still holds all of them.

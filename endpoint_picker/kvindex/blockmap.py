@@ -123,11 +123,15 @@ class BlockMap:
 
     def add_few(self, keys: list[int], row: int) -> None:
         """The endpoint in `row` now holds these blocks; the keys are distinct."""
-        view, new = self._view, 0
+        view, alone, new = self._view, self._pool.alone(row), 0
         for slot in self._buckets.put_few(keys, self._homes_few(keys)):
-            if slot != ABSENT:
-                code = view[slot]
-                new += code == NOBODY
+            if slot == ABSENT:
+                continue
+            code = view[slot]
+            if code == NOBODY:
+                view[slot] = alone
+                new += 1
+            else:
                 view[slot] = self._pool.add_one(code, row)
         self.blocks += new
         self._unchecked += new

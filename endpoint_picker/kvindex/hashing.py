@@ -24,14 +24,25 @@ _GOLDEN: Final = 0x9E3779B97F4A7C15
 """2^64 divided by the golden ratio, odd: its multiples spread evenly over the 64-bit numbers."""
 _MASK: Final = (1 << 64) - 1
 _ONE: Final = np.array(1, np.uint64)
+_LONGEST_NAME: Final = 256
+"""Characters."""
 
 
 def prompt_seed(model: str, cache_salt: str = "") -> int:
     """Where the chain of a prompt starts, 64 bits: equal prompts of two models share nothing."""
+    # A name may be as long as a body; such a one is not remembered.
+    usual = len(model) + len(cache_salt) <= _LONGEST_NAME
+    return _remembered_seed(model, cache_salt) if usual else _seed(model, cache_salt)
+
+
+def _seed(model: str, cache_salt: str) -> int:
     name, salt = model.encode("utf-8", "replace"), cache_salt.encode("utf-8", "replace")
     # The length keeps ("ab", "c") apart from ("a", "bc").
     digest = hashlib.blake2b(b"%d:" % len(name) + name + salt, digest_size=8).digest()
     return int.from_bytes(digest, "little")
+
+
+_remembered_seed = lru_cache(maxsize=256)(_seed)
 
 
 def block_hashes(tokens: Tokens, block_size: int, seed: int) -> Hashes:

@@ -66,18 +66,23 @@ class HolderPool:
         sets = sets.copy()
         sets[sets == row + 1] = NOBODY
         pooled = (sets >= _POOLED).nonzero()[0]
-        if len(pooled) and row < self.words * _WORD:
+        if len(pooled) and row < self._room:
             places = sets[pooled] & _PLACE
             self._masks[places, row // _WORD] &= ~_bit(row)
             single = np.bitwise_count(self._masks[places]).sum(axis=1) == 1
             sets[pooled[single]] = self._unpool(places[single])
         return sets
 
+    def alone(self, row: int) -> int:
+        """The set of this row alone."""
+        self._widen(row)
+        return row + 1
+
     def add_one(self, code: int, row: int) -> int:
         """The set with `row` in it; the given code is used up."""
-        self._widen(row)
-        if code in (NOBODY, row + 1):
-            return row + 1
+        own = self.alone(row)
+        if code in (NOBODY, own):
+            return own
         if code < _POOLED:
             code = int(self._pool(np.array([code], np.uint32))[0])
         self._masks[code & _PLACE, row // _WORD] |= _bit(row)
@@ -87,7 +92,7 @@ class HolderPool:
         """The set without `row`; the given code is used up. Needs no set to hold it."""
         if code == row + 1:
             return NOBODY
-        if code < _POOLED or row >= self.words * _WORD:
+        if code < _POOLED or row >= self._room:
             return code
         place = code & _PLACE
         self._masks[place, row // _WORD] &= ~_bit(row)

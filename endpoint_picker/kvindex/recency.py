@@ -167,15 +167,17 @@ class RecentBlocks:
 
     def _evict_few(self, excess: int) -> list[int]:
         """The same for a few blocks, one after the other."""
+        view = self._view
         slots: list[int] = []
         while len(slots) < excess:
             if self._at >= len(self._line):
                 self._line_up(excess)
-            slot = int(self._line[self._at])
-            if self._view[slot] == self._line_uses[self._at]:
-                self._view[slot] = 0
-                slots.append(slot)
-            self._at += 1
+            ahead = slice(self._at, self._at + excess - len(slots))
+            self._at = ahead.stop
+            for slot, use in zip(self._line[ahead].tolist(), self._line_uses[ahead].tolist(), strict=True):
+                if view[slot] == use:
+                    view[slot] = 0
+                    slots.append(slot)
         self.count -= len(slots)
         return self._buckets.release_few(slots)
 

@@ -183,6 +183,8 @@ def _newer(old: int | None, new: int | None) -> int | None:
 def _number(*candidates: Any) -> int | None:
     """The first that is a whole number from 0 up, or a string of one."""
     for value in candidates:
+        if type(value) is int and 0 <= value <= LARGEST_COUNT:
+            return value
         if isinstance(value, str) and len(value) <= LONGEST_NUMBER and value.isascii() and value.isdigit():
             value = int(value)
         if type(value) in _NUMBERS and 0 <= value <= LARGEST_COUNT and value == int(value):
