@@ -25,6 +25,7 @@ The rooms, from the top; each imports only rooms below it (`make check` proves i
     director       one request's life up to the answer
     catalog        plugin type → class
     exchange       a routed request and its response, until either ends
+    hooks          plugins outside the profile, and the guard between them and the request
     parsing · producers · scheduling · datalayer      what plugins do; they do not know each other
     kvindex        block hashes → who holds them
     config         the schema of the configuration file, and its loader

@@ -151,6 +151,7 @@ class App:
             clock=self._clock,
             charge=self._assembly.charge,
             emit_scores=self._options.emit_scores,
+            plugins=tuple(self._assembly.instances.values()),
         )
         return Director(
             Parts(
@@ -158,6 +159,7 @@ class App:
                 parsers=Registry(self._assembly.parsers),
                 producers=self._assembly.producers,
                 scheduler=self._assembly.scheduler,
+                plugins=books.plugins,
                 honour_subset=self._options.honour_subset,
             )
         )

@@ -9,18 +9,21 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
+from endpoint_picker import hooks
 from endpoint_picker.core import wire
 from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import Candidates
 from endpoint_picker.core.errors import (
     REJECTED_NO_ENDPOINTS,
+    REJECTED_SATURATED,
     BadRequest,
     Internal,
     Refusal,
+    ResourceExhausted,
     ServiceUnavailable,
 )
 from endpoint_picker.core.ledger import Reservation
@@ -28,7 +31,7 @@ from endpoint_picker.core.records import record
 from endpoint_picker.core.request import Payload, Request
 from endpoint_picker.exchange import Books, Exchange, labels_of
 from endpoint_picker.parsing.paths import Registry
-from endpoint_picker.plugin import Learner, Parser, Producer
+from endpoint_picker.plugin import Parser, Plugin, Producer
 from endpoint_picker.scheduling.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
@@ -51,18 +54,11 @@ class Parts:
     books: Books
     parsers: Registry
     producers: Sequence[Producer]
+    """Each after those whose facts it reads."""
     scheduler: Scheduler
+    plugins: Sequence[Plugin] = ()
+    """All instances: each serves the extension points whose methods it has."""
     honour_subset: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One method of one producer, and who is told how long it takes."""
-
-    name: str
-    point: str
-    method: Callable[..., None]
-    told: Callable[[float], None]
 
 
 class Director:
@@ -73,10 +69,13 @@ class Director:
         self._books = parts.books
         self.now: Callable[[], float] = parts.books.clock
         """Monotonic seconds."""
-        learners = [each for each in parts.producers if isinstance(each, Learner)]
-        self._produces = [self._call("DataProducer", each, each.produce) for each in parts.producers]
-        self._learns = [self._call("PreRequest", each, each.learn) for each in learners]
-        self._learns_at = [self._call("PreRequest", each, each.learn_at) for each in learners]
+        guard = self._guard = parts.books.guard
+        self._reads = guard.steps(hooks.HEADERS, parts.plugins)
+        self._screens = guard.steps(hooks.SCREENER, parts.plugins)
+        self._produces = guard.steps(hooks.PRODUCER, parts.producers)
+        self._admits = guard.steps(hooks.ADMISSION, parts.plugins)
+        self._learns = guard.steps(hooks.LEARNER, parts.plugins)
+        self._learns_at = guard.steps(hooks.LEARNER_AT, parts.plugins)
 
     def route(self, arrival: Arrival, body: bytes | None) -> Exchange:
         """Pick the endpoint for a request. `body` is None where there is none, or none can be had yet.
@@ -126,16 +125,17 @@ class Director:
             return body
         exchange.parser = parser
         if decision is not None:
-            self._run(self._produces, request, self._books.table.candidates(self.now()))
-            self._run(self._learns, request, decision)
+            self._guard.run(self._produces, request, self._books.table.candidates(self.now()))
+            self._guard.run(self._learns, request, decision)
         request.let_go()
         return _forwarded(request, parser, body)
 
     def served(self, exchange: Exchange, host_port: str) -> None:
         """The data plane says which endpoint serves the request: perhaps not the first choice."""
+        exchange.request.served = host_port
         row = exchange.move(host_port)
         if row is not None:
-            self._run(self._learns_at, exchange.request, row)
+            self._guard.run(self._learns_at, exchange.request, row)
 
     def _route(self, request: Request, arrival: Arrival, body: bytes | None) -> Exchange:
         parser, forwarded = None, b""
@@ -144,11 +144,15 @@ class Director:
             self._read(request, parser, body)
             forwarded = _forwarded(request, parser, body)
             request.size = len(forwarded)
+        self._guard.run(self._reads, request)
         self._books.metrics.received(labels_of(request), request.size)
         candidates = self._candidates(arrival.subset)
-        self._run(self._produces, request, candidates)
+        if self._screens:
+            candidates = self._screened(request, candidates)
+        self._guard.run(self._produces, request, candidates)
+        self._admit(request, candidates)
         decision = self._parts.scheduler.schedule(request, candidates)
-        self._run(self._learns, request, decision)
+        self._guard.run(self._learns, request, decision)
         request.let_go()
         # The last step: nothing that can fail comes between a reservation and the exchange that releases it.
         return Exchange(self._books, request, decision, parser, self._reserve(request, decision), forwarded)
@@ -190,23 +194,24 @@ class Director:
             )
         return candidates
 
-    def _call(self, point: str, producer: Producer | Learner, method: Callable[..., None]) -> "_Call":
-        name = getattr(producer, "name", type(producer).__name__)
-        plugin_type = getattr(producer, "type", type(producer).__name__)
-        return _Call(name, point, method, self._books.metrics.plugin_timer(point, plugin_type, name))
+    def _screened(self, request: Request, candidates: Candidates) -> Candidates:
+        """Whom all screeners leave; each is asked about everybody."""
+        mask = np.ones(len(candidates), np.bool_)
+        check = hooks.mask_for(candidates)
+        for step in self._screens:
+            mask &= self._guard.ask(step, check, mask, request, candidates)
+        if not mask.any():
+            raise ServiceUnavailable(
+                "screeners eliminated all endpoint candidates", reason=REJECTED_NO_ENDPOINTS
+            )
+        return candidates.where(mask)
 
-    def _run(self, calls: Sequence["_Call"], *arguments: Any) -> None:
-        """A producer that fails leaves its fact out; the request goes on."""
-        now = self.now()
-        for call in calls:
-            try:
-                call.method(*arguments)
-            except Exception:
-                self._books.complaints.exception(
-                    call.name, "producer %s failed in %s; the request goes on", call.name, call.point
-                )
-            started, now = now, self.now()
-            call.told(now - started)
+    def _admit(self, request: Request, candidates: Candidates) -> None:
+        """The first that says no refuses the request."""
+        for step in self._admits:
+            why_not = self._guard.ask(step, hooks.text, "", request, candidates)
+            if why_not:
+                raise ResourceExhausted(why_not, reason=REJECTED_SATURATED)
 
     def _reserve(self, request: Request, decision: Decision) -> Reservation:
         cost = request.attributes.read(self._books.charge)

@@ -5,18 +5,20 @@ it settles them once.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from endpoint_picker import hooks
 from endpoint_picker.core.attributes import Key, UncachedTokens
 from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import EndpointTable
 from endpoint_picker.core.ledger import Ledger, Reservation
 from endpoint_picker.core.request import Request, Usage
+from endpoint_picker.hooks import Guard, Step
 from endpoint_picker.observability.logs import Sparse
 from endpoint_picker.observability.metrics import Finished, Metrics, RequestLabels
-from endpoint_picker.plugin import Parser, UsageReader
+from endpoint_picker.plugin import Parser, Plugin, UsageReader
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,9 @@ FAILURES_TO_EJECT: Final = 3
 """Failures in a row before a replica is left alone: one or two may be the request's own doing."""
 EJECTION_SECONDS: Final = (5.0, 60.0)
 """First and longest time that a failing replica is left alone; it doubles in between."""
+
+
+NO_FIELDS: Final[dict[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,17 @@ class Books:
     """Show the data plane the total of each scored endpoint."""
     complaints: Sparse = field(default_factory=lambda: Sparse(log))
     """Where broken plugins are told of, at most once in a while."""
+    plugins: Sequence[Plugin] = ()
+    """All instances: those that say something about responses are asked, and told."""
+    guard: Guard = field(init=False)
+    responders: Sequence[Step] = field(init=False)
+    auditors: Sequence[Step] = field(init=False)
+
+    def __post_init__(self) -> None:
+        guard = Guard(self.metrics, self.complaints, self.clock)
+        object.__setattr__(self, "guard", guard)
+        object.__setattr__(self, "responders", guard.steps(hooks.RESPONDER, self.plugins))
+        object.__setattr__(self, "auditors", guard.steps(hooks.AUDITOR, self.plugins))
 
 
 class Exchange:
@@ -116,6 +132,15 @@ class Exchange:
                 self._unreadable()
         self._busy += self._books.clock() - now
 
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """What plugins want to tell the client in the header of the response."""
+        if not self._books.responders or self.decision is None:
+            return ()
+        found: dict[str, str] = {}
+        for step in self._books.responders:
+            found |= self._books.guard.ask(step, hooks.fields, NO_FIELDS, self.request, self.decision)
+        return tuple(found.items())
+
     def prefilled(self) -> None:
         """The replica has computed the prompt."""
         if self._reservation is not None:
@@ -147,8 +172,15 @@ class Exchange:
             self._reservation.release()
         self._book(-1)
         if complete:
+            outcome = self._outcome()
+            self._audit(outcome.usage)
             self._books.metrics.response_processed(self._busy)
-            self._books.metrics.finished(self._labels, self._outcome())
+            self._books.metrics.finished(self._labels, outcome)
+
+    def _audit(self, usage: Usage) -> None:
+        books, charged = self._books, self._reservation
+        if books.auditors and self.decision is not None and charged is not None and charged.valid:
+            books.guard.run(books.auditors, self.request, self.decision, charged.row, usage)
 
     def _outcome(self) -> Finished:
         start = self.request.received_at

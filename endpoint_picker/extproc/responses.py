@@ -31,6 +31,12 @@ HELD_BYTES: Final = 1 << 17
 MARK: Final = Mutation(set=((wire.WENT_THROUGH, "true"),))
 
 
+def marked(exchange: Exchange) -> Mutation:
+    """What the header of a response takes along."""
+    more = exchange.fields()
+    return Mutation(set=(*MARK.set, *more)) if more else MARK
+
+
 def half_for(modes: Modes, exchange: Exchange) -> Half:
     """The class that fits the body mode."""
     match modes.response:
@@ -65,7 +71,7 @@ class Duplex:
         self._holds = self._exchange.media_type == "application/json" and not self._exchange.streaming
         if headers.end_of_stream:
             self._exchange.end(complete=True)
-        return [HeadersReply(SIDE, MARK)]
+        return [HeadersReply(SIDE, marked(self._exchange))]
 
     def body(self, body: Body) -> list[Reply]:
         self._exchange.response_chunk(body.data)
@@ -125,7 +131,7 @@ class LockStep:
         self._exchange.response_headers(headers.fields)
         if headers.end_of_stream:
             self._exchange.end(complete=True)
-        return [HeadersReply(SIDE, MARK)]
+        return [HeadersReply(SIDE, marked(self._exchange))]
 
     def body(self, body: Body) -> list[Reply]:
         self._exchange.response_chunk(body.data)

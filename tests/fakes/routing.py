@@ -44,12 +44,22 @@ class Pool:
 
     def rebuild(self, *, emit_scores: bool = False, **changes: Any) -> None:
         """A director with these of its parts changed."""
-        books = Books(self.table, self._ledger, self.metrics, self._clock, self._assembly.charge, emit_scores)
+        plugins = changes.pop("plugins", tuple(self._assembly.instances.values()))
+        books = Books(
+            self.table,
+            self._ledger,
+            self.metrics,
+            self._clock,
+            self._assembly.charge,
+            emit_scores,
+            plugins=plugins,
+        )
         parts: dict[str, Any] = {
             "books": books,
             "parsers": Registry(self._assembly.parsers),
             "producers": self._assembly.producers,
             "scheduler": self._assembly.scheduler,
+            "plugins": plugins,
         }
         self.director = Director(Parts(**(parts | changes)))
 
