@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
+import aiohttp
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -37,6 +38,8 @@ OPEN_FILES: Final = 16_384
 SLEEPER_GAP: Final = 0.0005
 SLEEPER_AFTER: Final = 0.3
 """Share of the time after which the sleeper asks."""
+READ_SECONDS: Final = 120.0
+BODY: Final = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 SLEEPER_MIB: Final = 8.0
 """What it may cost: the buffer and the window of a stream, a MiB each, in the picker and again in what its
 allocator keeps, and what 2,000 other streams add to and fro meanwhile."""
@@ -113,29 +116,24 @@ async def nap(side: ground.Side, seconds: float, samples: list[Sample]) -> Nap:
     asleep = 0.2 * seconds
     asked = round(asleep / SLEEPER_GAP)
     before = samples[-1].picker_mib
-    reader, writer = await asyncio.open_connection("127.0.0.1", side.envoy.port, limit=1024)
-    writer.write(_request(asked))
-    await asyncio.sleep(asleep)
-    since = samples[-1].second - asleep
-    most = max(sample.picker_mib for sample in samples if sample.second >= since)
-    events = await _count_events(reader)
-    writer.close()
+    address = f"http://127.0.0.1:{side.envoy.port}/v1/chat/completions"
+    name, _, value = stream_header(asked, SLEEPER_GAP).partition(": ")
+    timeout = aiohttp.ClientTimeout(total=None)
+    async with (
+        aiohttp.ClientSession(read_bufsize=1024, timeout=timeout) as client,
+        client.post(address, json=BODY, headers={name: value}) as response,
+    ):
+        await asyncio.sleep(asleep)
+        since = samples[-1].second - asleep
+        most = max(sample.picker_mib for sample in samples if sample.second >= since)
+        events = await _count_events(response.content)
     return Nap(asleep, events, asked, most - before)
 
 
-def _request(events: int) -> bytes:
-    body = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": true}'
-    head = (
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
-        f"{stream_header(events, SLEEPER_GAP)}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-async def _count_events(reader: asyncio.StreamReader) -> int:
+async def _count_events(content: aiohttp.StreamReader) -> int:
     events, seam = 0, b""
-    async with asyncio.timeout(120.0):
-        while data := await reader.read(1 << 16):
+    async with asyncio.timeout(READ_SECONDS):
+        async for data in content.iter_any():
             events += (seam + data).count(EVENT)
             seam = data[1 - len(EVENT) :]
     return events
