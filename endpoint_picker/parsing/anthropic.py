@@ -11,11 +11,12 @@ from typing import ClassVar, Final, Union
 import msgspec
 
 from endpoint_picker.core.errors import BadRequest
-from endpoint_picker.core.request import Payload, Prompt
+from endpoint_picker.core.request import Payload
 from endpoint_picker.parsing import usage
 from endpoint_picker.parsing.bodies import ABSENT, Body, Complaints, count, parse
+from endpoint_picker.parsing.media import digest
 from endpoint_picker.parsing.paths import trimmed
-from endpoint_picker.parsing.prompts import digest, expect, given
+from endpoint_picker.parsing.prompts import expect, given
 from endpoint_picker.parsing.rewrite import replace_model
 from endpoint_picker.plugin import Plugin, UsageReader
 
@@ -29,6 +30,7 @@ _COMPLAINTS: Final = Complaints(
 class Block(msgspec.Struct):
     """One block: text, thinking, a medium, a tool call, or the result of one (which holds blocks again)."""
 
+    type: msgspec.Raw = ABSENT
     text: str | None = None
     thinking: str | None = None
     source: msgspec.Raw = ABSENT
@@ -42,7 +44,9 @@ class Block(msgspec.Struct):
             if text:
                 yield text.encode()
         if given(self.source):
-            yield digest("source", self.source)
+            # A document has a source too, but no encoder looks at it.
+            modality = "image" if bytes(self.type) == b'"image"' else ""
+            yield digest("source", self.source, modality=modality)
         yield given(self.input)
         yield from content_prompt(self.content)
 
@@ -74,13 +78,13 @@ class Messages(Body):
     def __post_init__(self) -> None:
         expect(self.tools, b"[")
 
-    def found(self) -> tuple[Prompt, ...]:
+    def pieces(self) -> list[bytes] | None:
         if not self.messages:
-            return ()
+            return None
         pieces = [given(self.tools), *content_prompt(self.system)]
         for message in self.messages:
             pieces += message.prompt()
-        return (b"".join(pieces),)
+        return pieces
 
     def cap(self) -> int | None:
         return count(self.max_tokens)

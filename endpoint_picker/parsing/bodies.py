@@ -12,7 +12,8 @@ from typing import Final, TypeVar
 import msgspec
 
 from endpoint_picker.core.errors import BadRequest
-from endpoint_picker.core.request import Payload, Prompt
+from endpoint_picker.core.request import Medium, Payload, Prompt
+from endpoint_picker.parsing import media
 
 B = TypeVar("B", bound="Body")
 
@@ -31,8 +32,16 @@ class Body(msgspec.Struct):
     stream: msgspec.Raw = ABSENT
     cache_salt: str | None = None
 
+    def pieces(self) -> list[bytes] | None:
+        """What the one prompt of a body with media is joined from; None where there is none to join."""
+        return None
+
     def found(self) -> tuple[Prompt, ...]:
         """The prompts; none where what is required is missing. Raises ValueError where it is wrong."""
+        return ()
+
+    def media(self) -> tuple[Medium, ...]:
+        """The media that no piece of a prompt stands for."""
         return ()
 
     def cap(self) -> int | None:
@@ -41,12 +50,14 @@ class Body(msgspec.Struct):
 
     def payload(self) -> Payload:
         """What a pick needs. A model of another type than string is as good as none."""
+        pieces = self.pieces()
         return Payload(
             model=string(self.model) or "",
             stream=bytes(self.stream) == b"true",
-            prompts=self.found(),
+            prompts=self.found() if pieces is None else (b"".join(pieces),),
             cache_salt=self.cache_salt or "",
             max_output_tokens=self.cap(),
+            media=self.media() if pieces is None else media.among(pieces),
         )
 
 

@@ -10,7 +10,8 @@ from typing import Final
 import msgspec
 
 from endpoint_picker.parsing.bodies import ABSENT, opening, string
-from endpoint_picker.parsing.prompts import digest, given, said
+from endpoint_picker.parsing.media import digest
+from endpoint_picker.parsing.prompts import given, said
 
 
 class ItemPart(msgspec.Struct):

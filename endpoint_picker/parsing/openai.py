@@ -13,8 +13,9 @@ from endpoint_picker.core.request import Payload, Prompt
 from endpoint_picker.parsing import usage
 from endpoint_picker.parsing.bodies import ABSENT, Body, Complaints, count, parse
 from endpoint_picker.parsing.items import Item, loose
+from endpoint_picker.parsing.media import digest
 from endpoint_picker.parsing.paths import trimmed
-from endpoint_picker.parsing.prompts import Media, TextOrIds, digest, expect, given, one_or_more, said
+from endpoint_picker.parsing.prompts import Media, TextOrIds, expect, given, one_or_more, said
 from endpoint_picker.parsing.rewrite import replace_model
 from endpoint_picker.plugin import Plugin, UsageReader
 
@@ -72,13 +73,13 @@ class Chat(Body):
         expect(self.documents, b"[")
         expect(self.chat_template_kwargs, b"{")
 
-    def found(self) -> tuple[Prompt, ...]:
+    def pieces(self) -> list[bytes] | None:
         if not self.messages:
-            return ()
+            return None
         pieces = [given(self.tools)]
         for message in self.messages:
             pieces += message.prompt()
-        return (b"".join(pieces),)
+        return pieces
 
     def cap(self) -> int | None:
         return count(self.max_completion_tokens, self.max_tokens)
@@ -114,10 +115,10 @@ class Response(Body):
     tools: msgspec.Raw = ABSENT
     max_output_tokens: msgspec.Raw = ABSENT
 
-    def found(self) -> tuple[Prompt, ...]:
+    def pieces(self) -> list[bytes] | None:
         if not given(self.input):
-            return ()
-        return (b"".join((given(self.tools), *loose(self.instructions), *loose(self.input))),)
+            return None
+        return [given(self.tools), *loose(self.instructions), *loose(self.input)]
 
     def cap(self) -> int | None:
         return count(self.max_output_tokens)
@@ -132,10 +133,10 @@ class Conversation(Body):
     def __post_init__(self) -> None:
         expect(self.metadata, b"{")
 
-    def found(self) -> tuple[Prompt, ...]:
+    def pieces(self) -> list[bytes] | None:
         if not self.items:
-            return ()
-        return (b"".join(piece for item in self.items for piece in item.prompt()),)
+            return None
+        return [piece for item in self.items for piece in item.prompt()]
 
 
 class Image(Body):

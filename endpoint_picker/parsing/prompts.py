@@ -8,19 +8,18 @@ and what makes the model see something else (an image, a tool call) makes the pr
 import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 
 from endpoint_picker.core.attributes import Tokens
-from endpoint_picker.core.request import Prompt
+from endpoint_picker.core.request import Medium, Prompt
+from endpoint_picker.parsing import media
 from endpoint_picker.parsing.bodies import ABSENT, opening
 
 TextOrIds = str | list[str | int] | None
 """A prompt, several of them, or the token ids of one."""
-DIGEST_BYTES: Final = 8
-"""Enough to tell media apart; the digest stands in the prompt for megabytes of base64."""
 
 
 class Media(msgspec.Struct):
@@ -54,7 +53,7 @@ class Features(msgspec.Struct):
         All images have the same placeholder ids; without the mark two images would be one prefix.
         """
         marked, left = ids.copy(), len(ids)
-        for place, name in self._media():
+        for place, name in self._places():
             start = max(place.offset, 0)
             span = marked[start : max(place.offset + place.length, start)]
             left -= len(span)
@@ -63,7 +62,14 @@ class Features(msgspec.Struct):
             span[:] = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest())
         return marked
 
-    def _media(self) -> Iterator[tuple[Placeholder, str]]:
+    def media(self) -> tuple[Medium, ...]:
+        """The media by modality, as the client lists them; one without a hash cannot be told apart."""
+        hashes = (self.mm_hashes or {}).items()
+        return tuple(
+            media.named(modality, name) for modality, names in hashes for name in names or () if name
+        )
+
+    def _places(self) -> Iterator[tuple[Placeholder, str]]:
         hashes = self.mm_hashes or {}
         for modality, places in (self.mm_placeholders or {}).items():
             for place, name in zip(places or (), hashes.get(modality) or (), strict=False):
@@ -87,15 +93,6 @@ def given(raw: msgspec.Raw) -> bytes:
     if not value.isascii():
         value.decode()
     return b"" if value == b"null" else value
-
-
-def digest(kind: str, *values: msgspec.Raw) -> bytes:
-    """A short mark for something that is large, or that is no text: the same values, the same mark."""
-    state = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    for value in values:
-        state.update(value)
-        state.update(b"\n")  # a value does not end in one: keeps the values apart
-    return b"<%b:%b>" % (kind.encode(), state.hexdigest().encode())
 
 
 def one_or_more(value: TextOrIds) -> tuple[Prompt, ...]:

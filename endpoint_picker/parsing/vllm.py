@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from endpoint_picker.core.errors import BadRequest
-from endpoint_picker.core.request import Payload, Prompt
+from endpoint_picker.core.request import Medium, Payload, Prompt
 from endpoint_picker.parsing import usage
 from endpoint_picker.parsing.bodies import ABSENT, Body, Complaints, count, parse
 from endpoint_picker.parsing.paths import trimmed
@@ -39,6 +39,9 @@ class Generate(Body):
             return ()
         ids = tokens(self.token_ids)
         return (self.features.marked(ids) if self.features else ids,)
+
+    def media(self) -> tuple[Medium, ...]:
+        return self.features.media() if self.features else ()
 
     def cap(self) -> int | None:
         return count(self.sampling_params.max_tokens) if self.sampling_params else None

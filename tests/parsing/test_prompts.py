@@ -5,7 +5,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from endpoint_picker.parsing.prompts import Features, digest, expect, given, one_or_more, tokens
+from endpoint_picker.parsing.prompts import Features, expect, given, one_or_more, tokens
 
 
 def marked(ids: list[int], hashes: Any, places: Any) -> list[int]:
@@ -43,13 +43,6 @@ def test_an_expected_kind_may_also_be_missing() -> None:
         expect(msgspec.Raw(accepted), b"[")
     with pytest.raises(ValueError, match=r"begins with \[ is expected"):
         expect(msgspec.Raw(b"{}"), b"[")
-
-
-def test_a_digest_tells_kinds_and_values_and_their_borders_apart() -> None:
-    a, b, ab = (msgspec.Raw(value) for value in (b'"a"', b'"b"', b'"a""b"'))
-    marks = [digest("x", a), digest("y", a), digest("x", b), digest("x", a, b), digest("x", ab)]
-    assert len(set(marks)) == len(marks)
-    assert digest("x", a, b) == digest("x", a, b)
 
 
 def test_placeholders_of_other_images_are_other_tokens() -> None:
