@@ -202,6 +202,11 @@ class Families:
                 f"{EXTENSION}plugin_duration_seconds", _same("extension_point", "plugin_type", "plugin_name")
             ),
         )
+        self.plugin_failures_total = counters(
+            f"{PREFIX}plugin_failures_total",
+            "Calls of a plugin that raised, or answered something of another shape.",
+            ("extension_point", "plugin_type", "plugin_name"),
+        )
         self.prefix_indexer_size = gauges(
             f"{PREFIX}prefix_indexer_size",
             "Blocks in an approximate prefix index.",
@@ -221,6 +226,16 @@ class Families:
             PLUGIN,
             buckets=HIT_BYTES,
             twin=Twin(f"{EXTENSION}prefix_indexer_hit_bytes"),
+        )
+        self.prefix_predicted_tokens_total = counters(
+            f"{PREFIX}prefix_predicted_tokens_total",
+            "Prompt tokens that the serving endpoint was thought to hold, of responses that told the truth.",
+            PLUGIN,
+        )
+        self.prefix_cached_tokens_total = counters(
+            f"{PREFIX}prefix_cached_tokens_total",
+            "Prompt tokens that it took from its cache, of the same responses.",
+            PLUGIN,
         )
 
     def _add_load(self) -> None:

@@ -134,6 +134,10 @@ class Metrics:
         """What to tell how long each call of one plugin took; `point` is Filter, Scorer, Picker, …"""
         return self._families.plugin_duration_seconds.cell(point, plugin_type, plugin_name).observe
 
+    def plugin_failed(self, point: str, plugin_type: str, plugin_name: str) -> None:
+        """A call of a plugin raised, or its answer could not be used; the request went on without it."""
+        self._families.plugin_failures_total.cell(point, plugin_type, plugin_name).value += 1
+
     def prefix_hit(
         self, plugin_name: str, plugin_type: str, hit_blocks: int, total: int, block_size: int
     ) -> None:
@@ -143,6 +147,12 @@ class Metrics:
             families.prefix_indexer_hit_ratio.cell(plugin_name, plugin_type).observe(hit_blocks / total)
         length = hit_blocks * block_size * BYTES_A_TOKEN
         families.prefix_indexer_hit_bytes.cell(plugin_name, plugin_type).observe(length)
+
+    def prefix_truth(self, plugin_name: str, plugin_type: str, predicted: float, cached: float) -> None:
+        """Prompt tokens that an endpoint was thought to hold, and those that it said that it held."""
+        families = self._families
+        families.prefix_predicted_tokens_total.cell(plugin_name, plugin_type).value += predicted
+        families.prefix_cached_tokens_total.cell(plugin_name, plugin_type).value += cached
 
     def prefix_size(self, plugin_name: str, plugin_type: str, blocks: int) -> None:
         """Blocks in an approximate prefix index."""

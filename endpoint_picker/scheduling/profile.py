@@ -1,12 +1,14 @@
 """A scheduling profile: filters in listed order, weighted scorers, one picker.
 
 A plugin that fails never fails the request: whatever it raises, or answers in a wrong shape, is logged
-once in a while under its name, and the profile goes on as if it had nothing to say.
+once in a while under its name and counted, and the profile goes on as if it had nothing to say.
 """
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any, Final
 
 import numpy as np
@@ -68,7 +70,8 @@ class WeightedProfile:
         self._weights: Vector = np.array([scoring.weight for scoring in scorers], np.float64).reshape(-1, 1)
         self._clock: Callable[[], float] = wiring.clock
         self._complaints = Sparse(log, clock=wiring.clock)
-        timer = wiring.metrics.plugin_timer
+        self._metrics = wiring.metrics
+        timer = self._metrics.plugin_timer
         self._filter_timers = [timer("Filter", step.type, step.name) for step in filters]
         self._scorer_timers = [timer("Scorer", step.type, step.name) for step in scorers]
         self._picker_timer = timer("Picker", picker.type, picker.name)
@@ -94,7 +97,7 @@ class WeightedProfile:
             _check(mask, len(candidates), "b", "a mask")
             return candidates.where(mask)
         except Exception:
-            self._failed(keeping, request, "filter", "keeps everybody")
+            self._failed(keeping, request, "Filter", "failed and keeps everybody")
             return candidates
 
     def _totals(self, request: Request, candidates: Candidates) -> Vector:
@@ -105,6 +108,9 @@ class WeightedProfile:
             started, now = now, self._clock()
             told(now - started)
         scores = np.array(found, np.float64).reshape(len(found), len(candidates))
+        # The maximum is NaN if one of them is; its place is found in a fifth of the time of `isnan().any()`.
+        if scores.size and isnan(scores.item(scores.argmax())):
+            self._tell_of_nan(scores, request)
         # fmax takes the number where the other is NaN; after it fmin, which takes a fifth of the time that
         # minimum does.
         np.fmax(scores, _LOWEST, out=scores)
@@ -121,24 +127,33 @@ class WeightedProfile:
             _check(scores, len(candidates), "f", "scores")
             return scores
         except Exception:
-            self._failed(scoring, request, "scorer", "gives 0 to all")
+            self._failed(scoring, request, "Scorer", "failed and gives 0 to all")
             return np.zeros(len(candidates))
+
+    def _tell_of_nan(self, scores: Vector, request: Request) -> None:
+        """NaN counts as 0, but whoever wrote the scorer wants to know."""
+        for index in np.isnan(scores).any(axis=1).nonzero()[0].tolist():
+            self._failed(
+                self.scorers[index], request, "Scorer", "has NaN among its scores, which counts as 0"
+            )
 
     def _pick(self, request: Request, candidates: Candidates, totals: Vector) -> tuple[int, ...]:
         picking, started = self.picker, self._clock()
         try:
             return _picked(picking.picker.pick(request, candidates, totals), candidates.rows)
         except Exception:
-            self._failed(picking, request, "picker", "leaves the choice to the best total")
+            self._failed(picking, request, "Picker", "failed and leaves the choice to the best total")
             return (int(candidates.rows[totals.argmax()]),)
         finally:
             self._picker_timer(self._clock() - started)
 
-    def _failed(self, step: Step, request: Request, role: str, outcome: str) -> None:
-        self._complaints.exception(
+    def _failed(self, step: Step, request: Request, point: str, outcome: str) -> None:
+        self._metrics.plugin_failed(point, step.type, step.name)
+        tell = self._complaints.exception if sys.exc_info()[0] else self._complaints.error
+        tell(
             step.name,
-            "%s %s (type %s) failed and %s; profile %s, request %s",
-            role,
+            "%s %s (type %s) %s; profile %s, request %s",
+            point.lower(),
             step.name,
             step.type,
             outcome,

@@ -20,6 +20,7 @@ def serve(metrics: Metrics, labels: RequestLabels = LABELS, outcome: Finished = 
     metrics.received(labels, 2000)
     for point, name in (("Filter", "f"), ("Scorer", "s"), ("Picker", "p")):
         metrics.plugin_timer(point, f"{name}-type", name)(0.00015)
+    metrics.plugin_failed("Scorer", "s-type", "s")
     metrics.scheduled(0.0004)
     metrics.attempt(labels.target_model, ENDPOINT)
     metrics.attempt(labels.target_model, None)

@@ -67,6 +67,18 @@ def run(profile: WeightedProfile, rows: Sequence[int] | None = None) -> ProfileR
     return profile.run(request_with(TABLE), candidates_of(TABLE, rows))
 
 
+def failures(wiring: Wiring) -> dict[tuple[str, str, str], float]:
+    """What was counted, by extension point, type and name."""
+    return {
+        (sample.labels["extension_point"], sample.labels["plugin_type"], sample.labels["plugin_name"]): (
+            sample.value
+        )
+        for family in wiring.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "llm_d_epp_plugin_failures_total"
+    }
+
+
 def test_totals_are_weighted_sums_of_clamped_scores() -> None:
     first = Says(np.array([0.0, 0.5, 2.0, -1.0, np.nan]))
     second = Says(np.array([1.0, 1.0, 0.0, np.inf, -np.inf]))
@@ -132,16 +144,35 @@ BROKEN: list[Any] = [
 
 @pytest.mark.parametrize("answer", [*BROKEN, np.ones(5)])
 def test_a_broken_filter_keeps_everybody(answer: Any, caplog: pytest.LogCaptureFixture) -> None:
-    assert sorted(run(profile_of(filters=[Says(answer)])).rows) == [0, 1, 2, 3, 4]
+    wiring = wiring_of(TABLE)
+    profile = profile_of(filters=[Says(answer)], wiring=wiring)
+    assert sorted(run(profile).rows) == [0, 1, 2, 3, 4]
     assert "filter filter-0 (type f) failed and keeps everybody" in caplog.text
+    assert failures(wiring) == {("Filter", "f", "filter-0"): 1.0}
 
 
 @pytest.mark.parametrize("answer", [*BROKEN, np.ones(5, bool)])
 def test_a_broken_scorer_gives_nothing(answer: Any, caplog: pytest.LogCaptureFixture) -> None:
     good = Says(np.array([0.0, 0.0, 0.25, 0.5, 0.0]))
-    result = run(profile_of(scorers=[(Says(answer), 5.0), (good, 2.0)]))
+    wiring = wiring_of(TABLE)
+    result = run(profile_of(scorers=[(Says(answer), 5.0), (good, 2.0)], wiring=wiring))
     assert result.totals.tolist() == [0.0, 0.0, 0.5, 1.0, 0.0]
     assert "scorer scorer-0 (type s) failed and gives 0 to all" in caplog.text
+    assert failures(wiring) == {("Scorer", "s", "scorer-0"): 1.0}
+
+
+def test_nan_loses_its_candidate_the_score_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    wiring = wiring_of(TABLE)
+    good, partly = Says(np.full(5, 0.5)), Says(np.array([0.0, np.nan, 1.0, np.nan, 0.0]))
+    profile = profile_of(scorers=[(good, 1.0), (partly, 2.0)], wiring=wiring)
+    assert run(profile).totals.tolist() == run(profile).totals.tolist() == [0.5, 0.5, 2.5, 0.5, 0.5]
+    (record,) = caplog.records
+    told = (
+        "scorer scorer-1 (type s) has NaN among its scores, which counts as 0; profile default, request r-1"
+    )
+    assert record.getMessage() == told
+    assert not record.exc_info
+    assert failures(wiring) == {("Scorer", "s", "scorer-1"): 2.0}
 
 
 @pytest.mark.parametrize(
@@ -161,10 +192,11 @@ def test_a_broken_scorer_gives_nothing(answer: Any, caplog: pytest.LogCaptureFix
     ],
 )
 def test_a_broken_picker_falls_back_to_the_best_total(answer: Any, caplog: pytest.LogCaptureFixture) -> None:
-    scorer = Says(np.array([0.0, 0.25, 0.5]))
-    result = run(profile_of(scorers=[(scorer, 1.0)], picker=Says(answer)), [0, 2, 3])
+    scorer, wiring = Says(np.array([0.0, 0.25, 0.5])), wiring_of(TABLE)
+    result = run(profile_of(scorers=[(scorer, 1.0)], picker=Says(answer), wiring=wiring), [0, 2, 3])
     assert result.rows == (3,)
     assert "picker picker-0 (type p) failed and leaves the choice to the best total" in caplog.text
+    assert failures(wiring) == {("Picker", "p", "picker-0"): 1.0}
 
 
 def test_a_row_that_is_picked_twice_is_named_once() -> None:
@@ -172,11 +204,13 @@ def test_a_row_that_is_picked_twice_is_named_once() -> None:
 
 
 def test_a_plugin_that_always_fails_is_logged_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
-    profile = profile_of(scorers=[(Says(RuntimeError("a")), 1.0), (Says(RuntimeError("b")), 1.0)])
+    scorers, wiring = [(Says(RuntimeError("a")), 1.0), (Says(RuntimeError("b")), 1.0)], wiring_of(TABLE)
+    profile = profile_of(scorers=scorers, wiring=wiring)
     for _ in range(50):
         run(profile)
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 2
+    assert set(failures(wiring).values()) == {50.0}
     assert all("r-1" in record.getMessage() and record.exc_info for record in errors)
 
 
