@@ -40,7 +40,7 @@ def test_every_example_of_an_endpoints_file_loads() -> None:
     lists = examples("endpoints:")
     assert lists
     for text in lists:
-        assert discovery.parse(text.encode(), "an example")
+        assert discovery.parse(text.encode(), "an example").endpoints
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

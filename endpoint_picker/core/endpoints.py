@@ -13,6 +13,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from endpoint_picker.core.objectives import Objectives
+
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Vector = npt.NDArray[np.float64]
@@ -125,6 +127,8 @@ class EndpointTable:
         """Seconds after which a reading counts no longer."""
         self.version = 0
         """Grows with every change of membership or labels: caches of masks are keyed by it."""
+        self.objectives = Objectives()
+        """What requests to this pool may be for."""
         self.capacity = capacity
         self.generation = np.zeros(capacity, np.int64)
         for name, (dtype, empty) in _COLUMNS.items():

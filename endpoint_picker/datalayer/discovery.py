@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 from endpoint_picker import aio
@@ -18,6 +18,7 @@ from endpoint_picker.config import document
 from endpoint_picker.core.endpoints import Change, Endpoint, join_host_port
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.datalayer import records
+from endpoint_picker.datalayer.records import Listing
 from endpoint_picker.plugin import Parameters, Plugin, Wiring
 
 log = logging.getLogger(__name__)
@@ -84,19 +85,20 @@ class FileDiscovery(Plugin):
             return False  # still being written: the next look will tell
         self._last = seen
         try:
-            endpoints = await asyncio.to_thread(_parse_seen, seen, self.path)
+            listing = await asyncio.to_thread(_parse_seen, seen, self.path)
         except ConfigError as error:
             self._good = False
             log.error("%s; the last good list of %d endpoints stays", error, len(self.wiring.table))
             return False
         recovered = not self._good
-        change = self._take(endpoints)
+        change = self._take(listing)
         self._tell(change, recovered)
         return True
 
-    def _take(self, endpoints: Sequence[Endpoint]) -> Change:
+    def _take(self, listing: Listing) -> Change:
         self._good = True
-        return self.wiring.table.replace(endpoints)
+        self.wiring.table.objectives.replace(listing.objectives)
+        return self.wiring.table.replace(listing.endpoints)
 
     def _tell(self, change: Change, recovered: bool) -> None:
         log.info(
@@ -125,13 +127,13 @@ def read_file(path: str) -> bytes:
     return content
 
 
-def parse(content: bytes, source: str) -> list[Endpoint]:
-    """The endpoints that a file lists. Raises ConfigError."""
+def parse(content: bytes, source: str) -> Listing:
+    """What a file lists. Raises ConfigError."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    return records.endpoints(document.read(text, source), source)
+    return records.read(document.read(text, source), source)
 
 
 def _without_blocking(path: str, flags: int) -> int:
@@ -146,7 +148,7 @@ def _seen(path: str) -> bytes | str:
         return str(error)
 
 
-def _parse_seen(seen: bytes | str, path: str) -> list[Endpoint]:
+def _parse_seen(seen: bytes | str, path: str) -> Listing:
     if isinstance(seen, str):
         raise ConfigError(seen)
     return parse(seen, path)

@@ -1,4 +1,4 @@
-"""Reads the records of an endpoints file, strictly.
+"""Reads an endpoints file, strictly: its endpoints and the objectives of their requests.
 
 A mistyped port or a label under a wrong key would send traffic to the wrong place without a word, so
 whatever is not understood is an error that says where it stands and what would be right there.
@@ -7,40 +7,41 @@ whatever is not understood is an error that says where it stands and what would 
 import ipaddress
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from endpoint_picker.config.hints import with_hint
 from endpoint_picker.core.endpoints import Endpoint
 from endpoint_picker.core.errors import ConfigError
 
-FILE_KEYS: Final = ("endpoints",)
+FILE_KEYS: Final = ("endpoints", "objectives")
 ENTRY_KEYS: Final = ("name", "namespace", "address", "port", "labels")
+OBJECTIVE_KEYS: Final = ("name", "priority")
 HIGHEST_PORT: Final = 65535
+HIGHEST_PRIORITY: Final = (1 << 31) - 1
 
 _NAME: Final = re.compile(r"[^\s/]{1,253}")
 """No slash: `namespace/name` must stay unambiguous."""
 
 
-def endpoints(document: Any, source: str) -> list[Endpoint]:
-    """The endpoints of a document `{endpoints: [{name, namespace, address, port, labels}]}`.
+class Listing(NamedTuple):
+    """What an endpoints file says."""
+
+    endpoints: list[Endpoint]
+    objectives: dict[str, int]
+    """Name → priority."""
+
+
+def read(document: Any, source: str) -> Listing:
+    """A document `{endpoints: [{name, namespace, address, port, labels}], objectives: [{name, priority}]}`.
 
     `source` names the document in messages. Raises ConfigError.
     """
     fields = _fields(document, source, FILE_KEYS)
-    entries = fields.get("endpoints")
-    if not isinstance(entries, list):
-        raise ConfigError(
-            f"{source}: endpoints: {_shown(entries)} is not a list; write endpoints: [] if none"
-        )
-    found: dict[str, Endpoint] = {}
-    for number, entry in enumerate(entries):
-        endpoint = _endpoint(entry, f"{source}: endpoints[{number}]")
-        if endpoint.id in found:
-            raise ConfigError(
-                f"{source}: endpoints[{number}].name: {endpoint.id} is there twice; names must be unique"
-            )
-        found[endpoint.id] = endpoint
-    return list(found.values())
+    objectives = fields.get("objectives")
+    return Listing(
+        _endpoints(fields.get("endpoints"), source),
+        {} if objectives is None else _objectives(objectives, f"{source}: objectives"),
+    )
 
 
 def address(value: Any, where: str) -> str:
@@ -67,6 +68,44 @@ def port(value: Any, where: str) -> int:
     raise ConfigError(f"{where}: {what} a number from 1 to {HIGHEST_PORT}")
 
 
+def _endpoints(entries: Any, source: str) -> list[Endpoint]:
+    if not isinstance(entries, list):
+        raise ConfigError(
+            f"{source}: endpoints: {_shown(entries)} is not a list; write endpoints: [] if none"
+        )
+    found: dict[str, Endpoint] = {}
+    for number, entry in enumerate(entries):
+        endpoint = _endpoint(entry, f"{source}: endpoints[{number}]")
+        if endpoint.id in found:
+            raise ConfigError(
+                f"{source}: endpoints[{number}].name: {endpoint.id} is there twice; names must be unique"
+            )
+        found[endpoint.id] = endpoint
+    return list(found.values())
+
+
+def _objectives(entries: Any, where: str) -> dict[str, int]:
+    if not isinstance(entries, list):
+        raise ConfigError(f"{where}: {_shown(entries)} is not a list; write - {{name: batch, priority: -1}}")
+    found: dict[str, int] = {}
+    for number, entry in enumerate(entries):
+        place = f"{where}[{number}]"
+        fields = _fields(entry, place, OBJECTIVE_KEYS)
+        name = _name(fields.get("name"), f"{place}.name")
+        if name in found:
+            raise ConfigError(f"{place}.name: {name} is there twice; names must be unique")
+        found[name] = _priority(fields.get("priority"), f"{place}.priority")
+    return found
+
+
+def _priority(value: Any, where: str) -> int:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if whole and abs(value) <= HIGHEST_PRIORITY:
+        return int(value)
+    what = "is missing" if value is None else f"{_shown(value)} is no priority"
+    raise ConfigError(f"{where}: {what}; write a whole number such as -1, of either sign and 31 bits")
+
+
 def _endpoint(entry: Any, where: str) -> Endpoint:
     fields = _fields(entry, where, ENTRY_KEYS)
     return Endpoint(
@@ -89,7 +128,7 @@ def _fields(value: Any, where: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
 
 def _name(value: Any, where: str) -> str:
     if value is None:
-        raise ConfigError(f"{where}: is missing; every endpoint needs a name of its own")
+        raise ConfigError(f"{where}: is missing; each one needs a name of its own")
     if not isinstance(value, str):
         raise ConfigError(f'{where}: {_shown(value)} is not text; put it in quotes: "{value}"')
     if not _NAME.fullmatch(value):

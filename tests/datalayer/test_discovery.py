@@ -158,6 +158,17 @@ async def test_an_edit_in_place_is_seen(tmp_path: Path) -> None:
         await until(lambda: watched.changes == 1)
 
 
+async def test_objectives_come_with_the_file_and_follow_it(tmp_path: Path) -> None:
+    path = tmp_path / "pool.yaml"
+    path.write_text(listing("a") + "objectives: [{name: batch, priority: -1}]\n")
+    async with watching(path) as watched:
+        objectives = watched.plugin.wiring.table.objectives
+        assert (objectives.priority("batch"), objectives.priority("chat")) == (-1, 0)
+        path.write_text(listing("a") + "objectives: [{name: chat, priority: 5}]\n")
+        await until(lambda: objectives.priority("chat") == 5)
+        assert objectives.priority("batch") == 0
+
+
 async def test_an_edit_that_keeps_size_and_time_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "pool.yaml"
     path.write_text(listing("a"))

@@ -14,7 +14,7 @@ def entry(**changes: Any) -> dict[str, Any]:
 
 
 def read(*entries: Any) -> list[Endpoint]:
-    return records.endpoints({"endpoints": list(entries)}, "pool.yaml")
+    return records.read({"endpoints": list(entries)}, "pool.yaml").endpoints
 
 
 def test_a_full_record() -> None:
@@ -85,12 +85,50 @@ def test_what_is_wrong_is_named_with_its_place(changes: dict[str, Any], texts: l
 @pytest.mark.parametrize("document", [None, [], "x", {}, {"endpoints": None}, {"endpoints": {}}])
 def test_a_document_of_another_shape(document: Any) -> None:
     with pytest.raises(ConfigError, match=r"pool\.yaml: "):
-        records.endpoints(document, "pool.yaml")
+        records.read(document, "pool.yaml")
 
 
 def test_an_unknown_key_of_the_file_names_the_right_one() -> None:
     with pytest.raises(ConfigError, match=r'unknown key "endpoint".*did you mean "endpoints"'):
-        records.endpoints({"endpoint": []}, "pool.yaml")
+        records.read({"endpoint": []}, "pool.yaml")
+
+
+def objectives(*entries: Any) -> dict[str, int]:
+    return records.read({"endpoints": [], "objectives": list(entries)}, "pool.yaml").objectives
+
+
+def test_objectives_have_priorities_of_either_sign() -> None:
+    found = objectives({"name": "batch", "priority": -1}, {"name": "chat", "priority": 2147483647})
+    assert found == {"batch": -1, "chat": 2147483647}
+    assert records.read({"endpoints": [], "objectives": None}, "pool.yaml").objectives == {}
+
+
+@pytest.mark.parametrize(
+    ("entry", "texts"),
+    [
+        ({"name": "b"}, ["objectives[1].priority", "is missing", "whole number such as -1"]),
+        ({"name": "b", "priority": "-1"}, ["objectives[1].priority", "'-1' is no priority"]),
+        ({"name": "b", "priority": True}, ["objectives[1].priority", "True is no priority"]),
+        ({"name": "b", "priority": 1.5}, ["objectives[1].priority", "1.5 is no priority"]),
+        ({"name": "b", "priority": 1 << 31}, ["objectives[1].priority", "31 bits"]),
+        ({"priority": 1}, ["objectives[1].name", "is missing"]),
+        ({"name": "a", "priority": 1}, ["objectives[1].name", "a is there twice"]),
+        ({"name": "b", "prority": 1}, ["objectives[1]", 'did you mean "priority"?']),
+        ("b", ["objectives[1]", "is not a mapping"]),
+    ],
+)
+def test_what_is_wrong_with_an_objective_is_named(entry: Any, texts: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        objectives({"name": "a", "priority": 0}, entry)
+    for text in ["pool.yaml: ", *texts]:
+        assert text in str(caught.value)
+
+
+def test_objectives_are_a_list() -> None:
+    with pytest.raises(
+        ConfigError, match="objectives: .* is not a list; write - {name: batch, priority: -1}"
+    ):
+        records.read({"endpoints": [], "objectives": {"batch": -1}}, "pool.yaml")
 
 
 VALUES = st.recursive(
