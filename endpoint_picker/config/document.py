@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import yaml
 
+from endpoint_picker.config.lines import Lines, placed
 from endpoint_picker.core.errors import ConfigError
 
 LARGEST: Final = 1 << 20
@@ -37,12 +38,18 @@ def read(text: str, source: str) -> Any:
 
     `source` names the text in messages. Raises ConfigError.
     """
+    return read_with_lines(text, source)[0]
+
+
+def read_with_lines(text: str, source: str) -> tuple[Any, Lines]:
+    """The same, and on which lines its values stand."""
     if len(text) > LARGEST:
         raise ConfigError(f"{source}: {len(text)} characters are too long; the limit is {LARGEST}")
     try:
         return _Builder(_LOADER(text), source).document()
     except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: not valid YAML or JSON: {_one_line(error)}") from error
+        where = placed(source, _line_of(error))
+        raise ConfigError(f"{where}: not valid YAML or JSON: {_one_line(error)}") from error
     except (UnicodeError, ValueError) as error:
         raise ConfigError(f"{source}: not valid YAML or JSON: {error}") from error
 
@@ -57,17 +64,18 @@ class _Builder:
         self._anchors: dict[str, tuple[Any, int]] = {}
         """Anchor → its value, and how many values that is; entered once it is complete."""
 
-    def document(self) -> Any:
+    def document(self) -> tuple[Any, Lines]:
         """The only document, or None."""
         found: list[Any] = []
+        lines = Lines()
         while not isinstance(event := self._events.get_event(), yaml.StreamEndEvent):
             if isinstance(event, yaml.DocumentStartEvent):
                 if found:
                     raise self._wrong(event, "a second document begins here; keep one and remove the rest")
-                found.append(self._value(self._events.get_event(), 0))
-        return found[0] if found else None
+                found.append(self._value(self._events.get_event(), 0, lines))
+        return (found[0] if found else None), lines
 
-    def _value(self, event: Any, depth: int) -> Any:
+    def _value(self, event: Any, depth: int, lines: Lines) -> Any:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
         if depth > DEEPEST:
@@ -76,34 +84,36 @@ class _Builder:
             raise self._wrong(event, f"the tag {event.tag} is not allowed; write a plain value")
         before = self._values
         self._count(event, 1)
-        value = self._built(event, depth)
+        value = self._built(event, depth, lines)
         if event.anchor is not None:
             self._anchors[event.anchor] = (value, self._values - before)
         return value
 
-    def _built(self, event: Any, depth: int) -> Any:
+    def _built(self, event: Any, depth: int, lines: Lines) -> Any:
         if isinstance(event, yaml.MappingStartEvent):
-            return self._mapping(depth)
+            return self._mapping(depth, lines)
         if isinstance(event, yaml.SequenceStartEvent):
-            return self._sequence(depth)
+            return self._sequence(depth, lines)
         plain = event.implicit[0] and event.tag is None
         if plain or (event.tag is not None and event.tag not in ("!", _CORE + "str")):
             return scalar(event.value)
         return event.value
 
-    def _sequence(self, depth: int) -> list[Any]:
+    def _sequence(self, depth: int, lines: Lines) -> list[Any]:
         items: list[Any] = []
         while not isinstance(event := self._events.get_event(), yaml.SequenceEndEvent):
-            items.append(self._value(event, depth + 1))
+            inner = lines.inner[f"[{len(items)}]"] = Lines(_line(event))
+            items.append(self._value(event, depth + 1, inner))
         return items
 
-    def _mapping(self, depth: int) -> dict[str, Any]:
+    def _mapping(self, depth: int, lines: Lines) -> dict[str, Any]:
         pairs: dict[str, Any] = {}
         while not isinstance(event := self._events.get_event(), yaml.MappingEndEvent):
             key = self._key(event)
             if key in pairs:
                 raise self._wrong(event, f'the key "{key}" is written twice in one mapping; remove one')
-            pairs[key] = self._value(self._events.get_event(), depth + 1)
+            inner = lines.inner[key] = Lines(_line(event))
+            pairs[key] = self._value(self._events.get_event(), depth + 1, inner)
         return pairs
 
     def _key(self, event: Any) -> str:
@@ -126,7 +136,7 @@ class _Builder:
             raise self._wrong(event, f"more than {MOST_VALUES} values, aliases included")
 
     def _wrong(self, event: Any, what: str) -> ConfigError:
-        return ConfigError(f"{self._source}: line {event.start_mark.line + 1}: {what}")
+        return ConfigError(f"{placed(self._source, _line(event))}: {what}")
 
 
 def scalar(text: str) -> Any:
@@ -138,6 +148,15 @@ def scalar(text: str) -> Any:
     if _BASED.fullmatch(text):
         return int(text, 0)
     return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
+def _line_of(error: yaml.YAMLError) -> int:
+    mark = getattr(error, "problem_mark", None)
+    return 0 if mark is None else int(mark.line) + 1
 
 
 def _one_line(error: yaml.YAMLError) -> str:

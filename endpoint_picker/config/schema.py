@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from endpoint_picker.config.lines import Lines, placed
 from endpoint_picker.config.units import Duration, Quantity
 
 KIND: Final = "EndpointPickerConfig"
@@ -141,6 +142,11 @@ class Config:
     gates: Mapping[str, bool] = field(default_factory=lambda: dict(GATES))
     lenient: bool = False
     """Unknown keys, of parameters too, warn instead of being errors."""
+    lines: Lines = field(default_factory=Lines, compare=False, repr=False)
+
+    def at(self, path: str) -> str:
+        """The source, with the line of what the path names in it: how messages about it begin."""
+        return placed(self.source, self.lines.at(path).line)
 
 
 def default(source: str = "the default configuration") -> Config:

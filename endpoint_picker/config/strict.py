@@ -1,23 +1,28 @@
 """Plain values → structs, with messages that a person can act on.
 
 msgspec stops at the first unknown key and names no alternative, so the keys are checked here first,
-against the same structs: each unknown one is reported by its full path with the nearest valid key.
+against the same structs: each unknown one is reported on a line of its own, by its full path, with the
+nearest valid key.
 """
 
 import logging
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import inspect
 
 from endpoint_picker.config import hints, units
+from endpoint_picker.config.lines import Lines, placed
 from endpoint_picker.core.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=msgspec.Struct)
+Unknown = tuple[str, str]
+"""The path of a key that nothing reads, and what to say of it."""
 
 _WORDS: Final = {
     "array": "a list",
@@ -31,25 +36,47 @@ _TYPE: Final = re.compile(rf"`({'|'.join(_WORDS)})`")
 _PATH: Final = re.compile(r" - at `(key in )?\$([^`]*)`$")
 
 
-def decode(value: Any, schema: type[S], *, where: str, path: str = "", lenient: bool = False) -> S:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value was written: what each message about it begins with."""
+
+    source: str
+    """A file."""
+    subject: str = ""
+    """What in it the value belongs to, such as a plugin."""
+    path: str = ""
+    """Of the value, within the subject."""
+    lines: Lines = field(default_factory=Lines)
+    """Of the value."""
+
+    def told(self, text: str, inner: str = "") -> str:
+        """A message about the value, or about what stands in it under a path of its own."""
+        relative = inner.removeprefix(self.path).removeprefix(".")
+        where = placed(self.source, self.lines.at(relative).line)
+        return f"{where}: {self.subject}: {text}" if self.subject else f"{where}: {text}"
+
+
+def decode(value: Any, schema: type[S], *, where: str | Place, lenient: bool = False) -> S:
     """The value as an instance of `schema`.
 
-    `where` opens each message (a file, a plugin); `path` is where in the file the value stands. Lenient:
-    unknown keys are logged and dropped. Raises ConfigError.
+    `where` is the place that messages name, or just a file. Lenient: unknown keys are logged and dropped.
+    Raises ConfigError.
     """
-    unknown: list[str] = []
-    known = _known(value, inspect.type_info(schema), path, unknown)
+    place = where if isinstance(where, Place) else Place(where)
+    unknown: list[Unknown] = []
+    known = _known(value, inspect.type_info(schema), place.path, unknown)
     if unknown and not lenient:
-        raise ConfigError(f"{where}: {'; '.join(unknown)}")
-    for text in unknown:
-        log.warning("%s: %s; it is ignored", where, text)
+        raise ConfigError("\n".join(place.told(text, path) for path, text in unknown))
+    for path, text in unknown:
+        log.warning("%s; it is ignored", place.told(text, path))
     try:
         return msgspec.convert(known, schema, dec_hook=units.decode)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {_located(str(error), path)}") from error
+        path, text = _located(str(error), place.path)
+        raise ConfigError(place.told(f"{path}: {text}" if path else text, path)) from error
 
 
-def _known(value: Any, kind: inspect.Type, path: str, unknown: list[str]) -> Any:
+def _known(value: Any, kind: inspect.Type, path: str, unknown: list[Unknown]) -> Any:
     """The value without the keys that its type has no field for; those are told to `unknown`."""
     struct, item = _shapes(kind)
     if isinstance(value, dict) and struct is not None:
@@ -62,12 +89,13 @@ def _known(value: Any, kind: inspect.Type, path: str, unknown: list[str]) -> Any
 
 
 def _fields(
-    value: dict[str, Any], struct: inspect.StructType, path: str, unknown: list[str]
+    value: dict[str, Any], struct: inspect.StructType, path: str, unknown: list[Unknown]
 ) -> Iterator[tuple[str, Any]]:
     types = {field.encode_name: field.type for field in struct.fields}
     for key, each in value.items():
         if key not in types:
-            unknown.append(hints.with_hint(f'unknown key "{_join(path, key)}"', key, types))
+            inner = _join(path, key)
+            unknown.append((inner, hints.with_hint(f'unknown key "{inner}"', key, types)))
         # A key with nothing behind it is a key that was left out.
         elif each is not None or _nullable(types[key]):
             yield key, _known(each, types[key], _join(path, key), unknown)
@@ -90,10 +118,9 @@ def _join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def _located(message: str, path: str) -> str:
-    """The library's message with the path in front, as in `plugins[2].weight: Expected …`."""
+def _located(message: str, path: str) -> tuple[str, str]:
+    """The library's message as the path, such as `plugins[2].weight`, and what is wrong there."""
     found = _PATH.search(message)
     inner = found[2] if found else ""
-    place = path + inner if path else inner.removeprefix(".")
     text = _TYPE.sub(lambda name: _WORDS[name[1]], message[: found.start()] if found else message)
-    return f"{place}: {text}" if place else text
+    return path + inner if path else inner.removeprefix("."), text

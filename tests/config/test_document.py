@@ -1,6 +1,7 @@
 """Configuration texts: plain values, or one ConfigError; nothing else, whatever the text."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -62,20 +63,21 @@ def test_an_empty_document_is_none(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("a: 1\nb: 2\na: 3\n", 't: line 3: the key "a" is written twice'),
-        ("a: 1\n---\nb: 1\n", "t: line 2: a second document"),
+        ("a: 1\nb: 2\na: 3\n", 't:3: the key "a" is written twice'),
+        ("a: 1\n---\nb: 1\n", "t:2: a second document"),
         ("&a [*a]", "stands before, or inside, its anchor"),
         ("[*a]", "stands before, or inside, its anchor"),
         ("a: &a {b: 1}\nc: {<<: *a}", "<< is not supported"),
         ("? [a]\n: b", "a key must be plain text"),
         ("!!python/name:os.system x", "the tag tag:yaml.org,2002:python/name:os.system is not allowed"),
         ("!!set {a}", "is not allowed"),
-        ("[" * 100_000, "nested deeper than 64"),
+        ("[" * 500, "t:1: nested deeper than 64"),
+        ("[" * 100_000, "nest"),
         ("{a: " * 100_000, "nested deeper than 64"),
         ("- " * 100_000 + "x", "nested deeper than 64"),
         ("x" * (10 << 20), "too long"),
         ("[" + "1," * 100_000 + "]", "more than 100000 values"),
-        ("a: [", "t: not valid YAML or JSON"),
+        ("a:\n- [", "t:3: not valid YAML or JSON"),
         ("\x00", "t: not valid YAML or JSON"),
         ("a: \ud800", "t: not valid YAML or JSON"),
     ],
@@ -95,6 +97,49 @@ def test_aliases_of_aliases_do_not_explode() -> None:
         document.read(bomb, "t")
 
 
+TEXT = """\
+apiVersion: x
+plugins:
+- type: a
+
+- type: b
+  parameters: {"c.d": [1,
+    2]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("apiVersion", 1),
+        ("plugins", 2),
+        ("plugins[0].type", 3),
+        ("plugins[1]", 5),
+        ("plugins[1].name", 5),
+        ("plugins[1].parameters.c.d", 6),
+        ("plugins[1].parameters.c.d[1]", 7),
+        ("plugins[2]", 2),
+        ("plug", 0),
+        ("", 0),
+    ],
+)
+def test_a_path_leads_to_the_line_of_what_is_there_of_it(path: str, line: int) -> None:
+    for text in (TEXT, TEXT.replace("\n\n", "\n# a comment\n")):
+        assert document.read_with_lines(text, "t")[1].at(path).line == line
+
+
+def test_lines_of_json_and_of_an_alias_are_those_where_it_stands() -> None:
+    assert document.read_with_lines('{"a":\n {"b": 1},\n"c": 2}', "t")[1].at("a.b").line == 2
+    _, lines = document.read_with_lines("a: &x {b: 1}\nc: *x", "t")
+    assert [lines.at(path).line for path in ("a.b", "c.b")] == [1, 2]
+
+
+def test_lines_take_no_more_room_than_the_text() -> None:
+    """Paths, written out for each value, would take 30 GB here."""
+    text = "? " + "x" * 300_000 + "\n: [" + "1, " * 99_000 + "]"
+    assert len(document.read_with_lines(text, "t")[1].at("x" * 300_000).inner) == 99_000
+
+
 @settings(max_examples=150, deadline=None)
 @given(JSON)
 def test_json_is_read_as_json(value: Any) -> None:
@@ -110,4 +155,4 @@ def test_any_text_is_a_value_or_a_config_error(text: str) -> None:
         message = str(error)
     else:
         return
-    assert message.startswith("t: ")
+    assert re.match(r"t(:[0-9]+)?: ", message)
