@@ -6,7 +6,7 @@ TOOLS := .venv-tools
 PIP := -m pip --quiet --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench-overhead bench-micro bench-soak test check fuzz fmt clean
+.PHONY: help setup demo bench-overhead bench-micro bench-soak test check fuzz protos fmt clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ check: setup ## Format check, lint, types, import contract
 fuzz: setup ## Fuzz what reads strangers' bytes (SECONDS=60; found inputs are kept in .fuzz/)
 	@$(BIN)/python $(PIP) install --editable '.[fuzz]'
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
+
+protos: setup ## Write the descriptors of the wire contracts in protos/
+	@$(BIN)/python -m grpc_tools.protoc --proto_path=protos \
+	  --descriptor_set_out=endpoint_picker/parsing/contracts.binpb $(sort $(wildcard protos/*.proto))
 
 fmt: setup ## Format the code and fix what the linter can
 	@$(BIN)/ruff format .

@@ -34,6 +34,8 @@ class Payload:
     max_output_tokens: int | None = None
     media: tuple[Medium, ...] = ()
     """In the order of the body."""
+    model_is_fixed: bool = False
+    """The body cannot be given another model name."""
 
 
 @dataclass(slots=True)

@@ -1,9 +1,11 @@
 """Read what a response reports that it cost, in the shapes of the dialects.
 
 A response passes chunk by chunk and most of it is text, so nothing is decoded that does not contain the
-word `usage`. What is malformed counts as not said: a response is never held up by its bookkeeping.
+word `usage` (or the word of its dialect). What is malformed counts as not said: a response is never held up
+by its bookkeeping.
 """
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any, Final
@@ -23,6 +25,8 @@ LARGEST_DOCUMENT: Final = 1 << 20
 HEAD: Final = 64 << 10
 TAIL: Final = 256 << 10
 """Bytes of a large document that are held: its usage stands near one of its ends."""
+USAGE: Final = b"usage"
+"""The key under which most dialects report."""
 FINAL_EVENTS: Final = ("response.completed", "response.incomplete")
 """Events of the responses API that carry the usage inside `response`."""
 
@@ -67,9 +71,9 @@ def openai(data: bytes) -> Usage:
     if counts is None:
         return Usage()
     return Usage(
-        _number(counts.prompt_tokens, counts.input_tokens),
-        _number(counts.completion_tokens, counts.output_tokens),
-        _number(_cached(counts.prompt_tokens_details), _cached(counts.input_tokens_details)),
+        number(counts.prompt_tokens, counts.input_tokens),
+        number(counts.completion_tokens, counts.output_tokens),
+        number(_cached(counts.prompt_tokens_details), _cached(counts.input_tokens_details)),
     )
 
 
@@ -81,10 +85,10 @@ def anthropic(data: bytes) -> Usage:
     if counts is None:
         return Usage()
     return Usage(
-        _number(counts.input_tokens),
+        number(counts.input_tokens),
         # At the beginning it is a guess.
-        None if begins else _number(counts.output_tokens),
-        _number(counts.cache_read_input_tokens),
+        None if begins else number(counts.output_tokens),
+        number(counts.cache_read_input_tokens),
     )
 
 
@@ -99,9 +103,9 @@ def merged(old: Usage, new: Usage) -> Usage:
     )
 
 
-def reader(dialect: Dialect, *, streaming: bool) -> UsageReader:
-    """A reader for one response of a dialect."""
-    return StreamReader(dialect) if streaming else DocumentReader(dialect)
+def reader(dialect: Dialect, *, streaming: bool, word: bytes = USAGE) -> UsageReader:
+    """A reader for one response of a dialect that reports under this word."""
+    return StreamReader(dialect, word) if streaming else DocumentReader(dialect, word)
 
 
 class StreamReader:
@@ -109,9 +113,9 @@ class StreamReader:
 
     __slots__ = ("_dialect", "_events", "_usage")
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, word: bytes = USAGE) -> None:
         self._dialect = dialect
-        self._events = Events(b"usage", self._take)
+        self._events = Events(word, self._take)
         self._usage = _NOTHING
 
     def feed(self, chunk: bytes) -> None:
@@ -134,10 +138,11 @@ class StreamReader:
 class DocumentReader:
     """One JSON document. Of a large one (embeddings) the middle is not kept."""
 
-    __slots__ = ("_cut", "_dialect", "_held")
+    __slots__ = ("_cut", "_dialect", "_held", "_word")
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, word: bytes = USAGE) -> None:
         self._dialect = dialect
+        self._word = word
         self._held = bytearray()
         self._cut = False
 
@@ -150,7 +155,7 @@ class DocumentReader:
 
     def finish(self) -> Usage:
         """What the document says, or what can be found in the parts of it that are there."""
-        if b"usage" not in self._held:
+        if self._word not in self._held:
             return _NOTHING
         if self._cut:
             head, tail = bytes(self._held[:HEAD]), bytes(self._held[HEAD:])
@@ -160,7 +165,7 @@ class DocumentReader:
         return self._read(whole) or self._search(whole) or _NOTHING
 
     def _search(self, part: bytes) -> Usage | None:
-        found = (self._read(b"{%b}" % match[0]) for match in _USAGE.finditer(part))
+        found = (self._read(b"{%b}" % match[0]) for match in _object_under(self._word).finditer(part))
         return next((usage for usage in reversed(list(found)) if usage not in (None, _NOTHING)), None)
 
     def _read(self, data: bytes) -> Usage | None:
@@ -172,15 +177,19 @@ class DocumentReader:
 
 _NOTHING: Final = Usage()
 _NUMBERS: Final = (int, float)  # and not bool, which is an int to isinstance
-_USAGE: Final = re.compile(rb'"usage"\s*:\s*\{(?:[^{}]++|\{[^{}]*+\})*+\}')
-"""The key cannot stand inside a string, where its quotes would have backslashes. Braces nest once."""
+
+
+@functools.cache
+def _object_under(key: bytes) -> re.Pattern[bytes]:
+    """The key cannot stand inside a string, where its quotes would have backslashes. Braces nest once."""
+    return re.compile(rb'"%b"\s*:\s*\{(?:[^{}]++|\{[^{}]*+\})*+\}' % key)
 
 
 def _newer(old: int | None, new: int | None) -> int | None:
     return new or (new if old is None else old)
 
 
-def _number(*candidates: Any) -> int | None:
+def number(*candidates: Any) -> int | None:
     """The first that is a whole number from 0 up, or a string of one."""
     for value in candidates:
         if type(value) is int and 0 <= value <= LARGEST_COUNT:
