@@ -31,7 +31,7 @@ from endpoint_picker.core.records import record
 from endpoint_picker.core.request import Payload, Request
 from endpoint_picker.exchange import Books, Exchange, labels_of
 from endpoint_picker.parsing.paths import Registry
-from endpoint_picker.plugin import Parser, Plugin, Producer
+from endpoint_picker.plugin import Parser, Producer
 from endpoint_picker.scheduling.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Parts:
     producers: Sequence[Producer]
     """Each after those whose facts it reads."""
     scheduler: Scheduler
-    plugins: Sequence[Plugin] = ()
+    plugins: Sequence[object] = ()
     """All instances: each serves the extension points whose methods it has."""
     honour_subset: bool = True
 
@@ -65,6 +65,10 @@ class Director:
     """Routes requests and keeps the books about them."""
 
     def __init__(self, parts: Parts) -> None:
+        self.change(parts)
+
+    def change(self, parts: Parts) -> None:
+        """Route by these parts from the next request on; what goes on keeps those that it began with."""
         self._parts = parts
         self._books = parts.books
         self.now: Callable[[], float] = parts.books.clock
@@ -85,6 +89,8 @@ class Director:
         """
         started = self.now()
         request = _request(arrival)
+        if request.objective:
+            request.priority = self._books.table.objectives.priority(request.objective)
         try:
             return self._route(request, arrival, body)
         except Refusal as refusal:
@@ -161,7 +167,8 @@ class Director:
         request.payload = self._parsed(request, parser, body)
         if request.payload.model is None:
             return
-        request.target_model = _text(request.headers, wire.MODEL_REWRITE) or request.model
+        wanted = "" if request.payload.model_is_fixed else _text(request.headers, wire.MODEL_REWRITE)
+        request.target_model = wanted or request.model
         if not request.target_model:
             raise BadRequest("model not found in request body")
 

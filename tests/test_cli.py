@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from endpoint_picker import cli
-from endpoint_picker.app import Options
+from endpoint_picker.options import Options
 from endpoint_picker.core.errors import ConfigError
 
 

@@ -63,6 +63,7 @@ class Scraper:
         self._clock = clock
         self._rng = rng
         self._deadline = deadline
+        self._interval = interval
         self._feeds = tuple(zip(feeds, periods(interval, [feed.source for feed in feeds]), strict=True))
         self._tasks = aio.Tasks()
         self._rounds: dict[tuple[int, int, int], tuple[_Rounds, asyncio.Task[Any]]] = {}
@@ -81,6 +82,17 @@ class Scraper:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._wake.wait()
+
+    def change(self, feeds: Sequence[Feed]) -> None:
+        """Read by these feeds from now on; where they do what the old ones did, nothing changes."""
+        if [_content(feed) for feed in feeds] == [_content(feed) for feed, _ in self._feeds]:
+            return
+        self._feeds = tuple(zip(feeds, periods(self._interval, [feed.source for feed in feeds]), strict=True))
+        for _, task in self._rounds.values():
+            task.cancel()
+        self._rounds.clear()
+        self._seen = -1
+        self._wake.set()
 
     def membership_changed(self) -> None:
         """The table has other members: start and stop loops now instead of at the next look."""
@@ -141,6 +153,11 @@ class Scraper:
         rounds = _Rounds(place, source, self._pages, self._metrics, self._clock, self._rng, period)
         name = f"scraping {self._table[row].id} ({source.source.name})"
         self._rounds[feed, row, generation] = rounds, self._tasks.start(name, rounds.run(name))
+
+
+def _content(feed: Feed) -> object:
+    """What a feed does, as a value."""
+    return [(type(plugin), plugin.parameters) for plugin in (feed.source, *feed.extractors)]
 
 
 def periods(base: float, sources: Sequence[MetricsSource]) -> list[float]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from endpoint_picker.admission.shedding import Shedding
 from endpoint_picker.assemble import assemble
 from endpoint_picker.config import load
 from endpoint_picker.core.attributes import prefix_match
@@ -59,7 +60,7 @@ class Pool:
             "parsers": Registry(self._assembly.parsers),
             "producers": self._assembly.producers,
             "scheduler": self._assembly.scheduler,
-            "plugins": plugins,
+            "plugins": (Shedding(self._assembly.detector), *plugins),
         }
         self.director = Director(Parts(**(parts | changes)))
 

@@ -111,6 +111,7 @@ async def stack(
     most: int = 1,
     secure: bool = False,
     transport: str = "http2",
+    config_file: Path | None = None,
     prepare: Callable[[list[Replica]], object] = lambda fleet: None,
 ) -> AsyncIterator[Stack]:
     """A shipped file by its name, changed or not, with the picker and replicas of these names.
@@ -128,7 +129,8 @@ async def stack(
         prepare(fleet)
         places = [*(replica.address for replica in fleet), *others]
         text = config or BY_QUEUE.replace("MOST", str(most))
-        flags = (f"--config-text={text}", f"--secure-serving={secure}", f"--transport={transport}")
+        told = f"--config-text={text}" if config_file is None else f"--config-file={config_file}"
+        flags = (told, f"--secure-serving={secure}", f"--transport={transport}")
         picker = Picker(folder, places, *flags)
         envoy = await scope.enter_async_context(
             running(picker, folder, relocated(bootstrap, picker.grpc_port, places))
