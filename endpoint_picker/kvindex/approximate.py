@@ -95,6 +95,15 @@ class ApproximateIndex:
             self._use(recent, row, self._keys(hashes), capacity)
         self.held += recent.count - before
 
+    def forget(self, row: int, hashes: Hashes) -> None:
+        """The endpoint in `row` turned out not to hold these blocks."""
+        recent = self._rows.get(row)
+        if recent is None or not len(hashes):
+            return
+        gone = recent.forget(_distinct(self._keys(hashes)))
+        self._map.discard(gone, row)
+        self.held -= len(gone)
+
     def drop(self, row: int) -> None:
         """The endpoint in `row` holds nothing any more."""
         recent = self._rows.pop(row, None)

@@ -100,6 +100,16 @@ class RecentBlocks:
         self.count += len(came)
         return came, self._evict_few(self.count - capacity)
 
+    def forget(self, keys: Keys) -> Keys:
+        """Hold these blocks no longer; answers those that were held. The keys are distinct."""
+        slots = self._buckets.find(keys, self._homes(keys))
+        held = slots != ABSENT
+        slots = slots[held]
+        self._buckets.release(slots)
+        self._uses[slots] = 0
+        self.count -= len(slots)
+        return keys[held]
+
     def _homes(self, keys: Keys) -> Homes:
         # The upper half of a key, scaled to the number of buckets: no division, and any number will do.
         buckets = np.uint64(len(self._uses) // WIDTH)

@@ -258,6 +258,11 @@ class Families:
             ("source_type", "extractor_type"),
             twin=Twin(f"{SCHEDULER}datalayer_extract_errors_total", _same("source_type", "extractor_type")),
         )
+        self.config_reloads_total = counters(
+            f"{PREFIX}config_reloads_total",
+            "Times that the configuration was loaded anew, by result: success, or failure (the old one stays).",
+            ("result",),
+        )
         self.info = gauges(
             f"{PREFIX}info",
             "Always 1; its labels name the build.",

@@ -180,6 +180,10 @@ class Metrics:
         """A metrics page could be had but not understood."""
         self._families.datalayer_extract_errors_total.cell(source_type, extractor_type).value += 1
 
+    def config_reloaded(self, *, success: bool) -> None:
+        """The configuration was loaded anew, or could not be."""
+        self._families.config_reloads_total.cell("success" if success else "failure").value += 1
+
     def watch(self, table: EndpointTable) -> None:
         """Show the pool's gauges (averages, ready endpoints, per-endpoint queue) from this table."""
         self._pool.table = table

@@ -16,7 +16,7 @@ from endpoint_picker.core.attributes import Key, PrefixMatch, TokenizedPrompt
 from endpoint_picker.core.decision import Decision, ProfileResult
 from endpoint_picker.core.endpoints import Candidates, Endpoint, Rows
 from endpoint_picker.core.records import record
-from endpoint_picker.core.request import Request
+from endpoint_picker.core.request import Request, Usage
 from endpoint_picker.kvindex.approximate import ApproximateIndex, Statistics
 from endpoint_picker.kvindex.hashing import Hashes, block_hashes, prompt_seed
 from endpoint_picker.plugin import Parameters, Plugin, Wiring
@@ -30,6 +30,9 @@ LARGEST_BLOCK: Final = 1 << 16
 LARGEST_LRU: Final = 1 << 20
 """Blocks: bounds memory whatever an endpoint's metrics say."""
 DEFAULT_BLOCK: Final = 16
+SLACK: Final = 0.1
+"""Share of a prompt by which thought and truth may differ: templates add tokens that we do not see, engines
+compute the end of each prompt anew, and cut it into blocks of their own."""
 PREFILL: Final = "prefill"
 """The profile of this name picks the endpoint that computes the prompt; it too holds it afterwards."""
 
@@ -85,6 +88,17 @@ class Prefixes:
     block_size: int
 
 
+@record
+class Belief:
+    """What was thought of the endpoint that was picked."""
+
+    row: int
+    blocks: int
+    """Leading blocks of the prompt that it was thought to hold."""
+    total: int
+    """Blocks of the prompt."""
+
+
 class ApproximatePrefix(Plugin):
     """Leading blocks of the prompt that each endpoint holds, guessed (`approx-prefix-cache-producer`)."""
 
@@ -101,6 +115,7 @@ class ApproximatePrefix(Plugin):
         self._prompt = attributes.tokenized_prompt()
         self._match = attributes.prefix_match(name)
         self._prefixes: Key[Prefixes] = Key("PrefixHashes", name)
+        self._belief: Key[Belief] = Key("PrefixBelief", name)
         self._generations: Rows = wiring.table.generation.copy()
         self._version = wiring.table.version
         self._told_by = (-1, b"")
@@ -146,6 +161,42 @@ class ApproximatePrefix(Plugin):
         for hashes in prefixes.prompts:
             self._index.insert(row, hashes, capacity)
 
+    def audit(self, request: Request, decision: Decision, row: int, usage: Usage) -> None:
+        """An endpoint that took less from its cache than was thought loses what it turned out to lack.
+
+        Our tokens are estimates and the engine's are not, so shares of the prompt are compared.
+        """
+        belief = request.attributes.read(self._belief)
+        if belief is None or not usage.prompt_tokens or usage.cached_tokens is None:
+            return
+        share = min(usage.cached_tokens / usage.prompt_tokens, 1.0)
+        thought = belief.blocks / belief.total
+        self.wiring.metrics.prefix_truth(
+            self.name, self.type, thought * usage.prompt_tokens, share * usage.prompt_tokens
+        )
+        # With prefill elsewhere, what the endpoint took came from there.
+        if row == belief.row and PREFILL not in decision.results:
+            self._correct(request, belief, share)
+
+    def adopt(self, old: Plugin) -> None:
+        """The index, where its blocks are cut as ours would be."""
+        if not isinstance(old, ApproximatePrefix):
+            return
+        mine, theirs = self.parameters, old.parameters
+        if (mine.auto_tune, mine.configured_block) == (theirs.auto_tune, theirs.configured_block):
+            self.block_size, self._told_by = old.block_size, old._told_by
+            self._generations, self._version = old._generations, old._version
+            self._index = old._index
+
+    def _correct(self, request: Request, belief: Belief, share: float) -> None:
+        prefixes = request.attributes.read(self._prefixes)
+        held = share * belief.total
+        slack = max(1.0, SLACK * belief.total)
+        if prefixes is None or len(prefixes.prompts) != 1 or held + slack >= belief.blocks:
+            return
+        if prefixes.block_size == self.block_size and self._generations[belief.row] % 2:
+            self._index.forget(belief.row, prefixes.prompts[0][int(held) : belief.blocks])
+
     def statistics(self) -> Statistics:
         """How large the index is."""
         return self._index.statistics()
@@ -173,6 +224,7 @@ class ApproximatePrefix(Plugin):
         match = request.attributes.read(self._match)
         if match is not None and match.total and row < len(match.blocks):
             hit = int(match.blocks[row])
+            request.attributes.write(self._belief, Belief(row, hit, match.total))
             self.wiring.metrics.prefix_hit(self.name, self.type, hit, match.total, match.block_size)
 
     def _forget_departed(self) -> None:

@@ -26,6 +26,8 @@ def serve(metrics: Metrics, labels: RequestLabels = LABELS, outcome: Finished = 
     metrics.attempt(labels.target_model, None)
     metrics.prefix_hit("approx", "approx-prefix", 3, 12, 16)
     metrics.prefix_size("approx", "approx-prefix", 77)
+    metrics.prefix_truth("approx", "approx-prefix", 75.0, 64.0)
+    metrics.config_reloaded(success=True)
     metrics.in_flight(ENDPOINT, "inflight-load-producer", labels, 1, 120)
     metrics.running(labels, 1)
     metrics.request_processed(0.003)

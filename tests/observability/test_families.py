@@ -52,6 +52,9 @@ PAGE: dict[str, Shape] = {
     "llm_d_epp_scheduler_attempts_total": (
         COUNTER, ("status", "target_model_name", "endpoint_name", "namespace", "port")),
     "llm_d_epp_plugin_duration_seconds": (S, ("extension_point", "plugin_type", "plugin_name")),
+    "llm_d_epp_prefix_predicted_tokens_total": (COUNTER, ("plugin_name", "plugin_type")),
+    "llm_d_epp_prefix_cached_tokens_total": (COUNTER, ("plugin_name", "plugin_type")),
+    "llm_d_epp_config_reloads_total": (COUNTER, ("result",)),
     "llm_d_epp_plugin_failures_total": (COUNTER, ("extension_point", "plugin_type", "plugin_name")),
     "llm_d_epp_request_processing_duration_seconds": (REQUEST_WORK, ()),
     "llm_d_epp_response_processing_duration_seconds": (RESPONSE_WORK, ()),

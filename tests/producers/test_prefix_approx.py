@@ -12,7 +12,7 @@ from endpoint_picker.core import attributes
 from endpoint_picker.core.attributes import PrefixMatch
 from endpoint_picker.core.decision import Decision, ProfileResult
 from endpoint_picker.core.endpoints import Endpoint, EndpointTable, Gauges
-from endpoint_picker.core.request import Payload, Prompt, Request
+from endpoint_picker.core.request import Payload, Prompt, Request, Usage
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.plugin import Wiring
 from endpoint_picker.producers.prefix_approx import ApproximatePrefix, PrefixParameters
@@ -29,6 +29,7 @@ class Recorded(Metrics):
         super().__init__()
         self.hits: list[tuple[str, str, int, int, int]] = []
         self.sizes: list[int] = []
+        self.truths: list[tuple[str, str, float, float]] = []
 
     def prefix_hit(
         self, plugin_name: str, plugin_type: str, hit_blocks: int, total: int, block_size: int
@@ -37,6 +38,9 @@ class Recorded(Metrics):
 
     def prefix_size(self, plugin_name: str, plugin_type: str, blocks: int) -> None:
         self.sizes.append(blocks)
+
+    def prefix_truth(self, plugin_name: str, plugin_type: str, predicted: float, cached: float) -> None:
+        self.truths.append((plugin_name, plugin_type, predicted, cached))
 
 
 class Pool:
@@ -355,3 +359,69 @@ def test_a_block_size_that_is_raised_is_told(caplog: pytest.LogCaptureFixture) -
     caplog.clear()
     Pool(autoTune=False, blockSizeTokens=64)
     assert not caplog.text
+
+
+# === what the engines report ===
+
+
+def audit(pool: Pool, request: Request, cached: int | None, *, row: int = 0) -> None:
+    """The endpoint in `row` served the request, and says that it took so many of 100 tokens from its cache."""
+    pool.prefix.audit(request, pool.decide(0), row, Usage(100, 10, cached))
+
+
+def held(pool: Pool) -> int:
+    return int(pool.match(text(10)).blocks[0])
+
+
+def test_an_endpoint_that_took_less_from_its_cache_loses_what_it_lacked() -> None:
+    pool = Pool()
+    pool.serve(0, text(10))
+    # Half of the tokens were cached: five blocks of the ten that it was thought to hold.
+    audit(pool, pool.serve(0, text(10)), cached=50)
+    assert held(pool) == 5
+    assert pool.prefix.statistics().held == 5
+
+
+@pytest.mark.parametrize("cached", [None, 90, 96, 100, 400])
+def test_what_it_reports_confirms_the_belief_or_says_nothing(cached: int | None) -> None:
+    """A tenth less is the end of the prompt, which engines compute anew, and what templates add."""
+    pool = Pool()
+    pool.serve(0, text(10))
+    audit(pool, pool.serve(0, text(10)), cached)
+    assert held(pool) == 10
+
+
+def test_a_new_prompt_is_no_belief_that_could_be_wrong() -> None:
+    pool = Pool()
+    audit(pool, pool.serve(0, text(10)), cached=0)
+    assert held(pool) == 10
+
+
+def test_another_endpoint_that_served_in_the_end_says_nothing_of_the_first() -> None:
+    pool = Pool()
+    pool.serve(0, text(10))
+    audit(pool, pool.serve(0, text(10)), cached=0, row=1)
+    assert held(pool) == 10
+
+
+def test_thought_and_truth_are_counted() -> None:
+    pool = Pool()
+    pool.serve(0, text(10))
+    audit(pool, pool.serve(0, text(10)), cached=50)
+    assert pool.metrics.truths == [("mine", "approx-prefix-cache-producer", 100.0, 50.0)]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "kept"),
+    [({}, 10), ({"lruCapacityPerServer": 7}, 10), ({"blockSizeTokens": 128}, 0), ({"autoTune": False}, 0)],
+)
+def test_what_was_learned_outlives_a_configuration_that_cuts_blocks_alike(
+    parameters: dict[str, Any], kept: int
+) -> None:
+    pool = Pool()
+    pool.serve(0, text(10))
+    schema = msgspec.convert(parameters, PrefixParameters)
+    new = ApproximatePrefix("mine", schema, Wiring(pool.table, pool.metrics, random.Random(2)))
+    new.adopt(pool.prefix)
+    pool.prefix = new
+    assert held(pool) == kept
