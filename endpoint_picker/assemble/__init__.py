@@ -60,8 +60,7 @@ def assemble(
     Lenient: unknown keys of parameters are logged and dropped.
     """
     made = Made(config, wiring, catalog or installed(), allow_experimental, lenient or config.lenient)
-    for block in config.plugins:
-        made.create(block)
+    made.create_declared()
     scheduler = profiles.scheduler(made)
     parsers = tuple(_parsers(made))
     feeds = tuple(_feeds(made))

@@ -15,6 +15,9 @@ DEFAULT_PRODUCERS: Final[Mapping[str, str]] = {
     attributes.IN_FLIGHT_LOAD: IN_FLIGHT,
     attributes.UNCACHED_TOKENS: IN_FLIGHT,
     attributes.TOKENIZED_PROMPT: "token-producer",
+    attributes.ENCODER_MATCH: "mm-embeddings-cache-producer",
+    attributes.LATENCY: "predicted-latency-producer",
+    attributes.SESSION_ID: "session-id-producer",
 }
 """Fact → the type, and the name, of the producer that is created for it."""
 
@@ -43,10 +46,10 @@ def supply(made: Made) -> None:
 
 def _default_producer(made: Made, key: Key[Any], consumer: Plugin) -> Plugin:
     if DEFAULT_PRODUCERS.get(key.data_type) == key.producer:
-        return made.ensure(key.producer)
+        return made.ensure(key.producer, needed_by=consumer.name)
     others = [each.producer for each in _produced(made) if each.data_type == key.data_type]
     message = f"no default producer found for missing data key {key}, consumed by {consumer.name}"
-    raise made.wrong(hints.with_hint(message, key.producer, others))
+    raise made.wrong(hints.with_hint(message, key.producer, others), at=made.path(consumer.name))
 
 
 def _produced(made: Made) -> dict[Key[Any], Plugin]:

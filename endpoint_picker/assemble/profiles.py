@@ -27,12 +27,19 @@ def _profile_of_all(made: Made) -> ProfileBlock:
 def _handler(made: Made, profiles: int) -> ProfileHandler:
     handlers = [name for name, plugin in made.instances.items() if isinstance(plugin, ProfileHandler)]
     if len(handlers) > 1:
-        raise made.wrong(f"multiple profile handlers found: {', '.join(handlers)}; keep one")
+        found = ", ".join(handlers)
+        raise made.wrong(f"multiple profile handlers found: {found}; keep one", at=made.path(handlers[1]))
     if not handlers and profiles > 1:
-        raise made.wrong("no profile handler configured; with more than one profile, add one to plugins")
+        raise made.wrong(
+            "no profile handler configured; with more than one profile, add one to plugins",
+            at="schedulingProfiles[1]",
+        )
     handler = made.instances[handlers[0]] if handlers else made.ensure(Single.type)
     if isinstance(handler, Single) and profiles > 1:
-        raise made.wrong("SingleProfileHandler cannot support multiple scheduling profiles; keep one profile")
+        raise made.wrong(
+            "SingleProfileHandler cannot support multiple scheduling profiles; keep one profile",
+            at="schedulingProfiles[1]",
+        )
     if not isinstance(handler, ProfileHandler):
         raise made.wrong(f'plugin "{handler.name}" (type {handler.type}) is not a profile handler')
     return handler
@@ -51,7 +58,8 @@ def _profile(made: Made, block: ProfileBlock, where: str) -> WeightedProfile:
             pickers.append(Picking(plugin.name, plugin.type, plugin))
     if len(pickers) > 1:
         names = ", ".join(picking.name for picking in pickers)
-        raise made.wrong(f"{where}: profile '{block.name}' has more than one picker: {names}; keep one")
+        message = f"{where}: profile '{block.name}' has more than one picker: {names}; keep one"
+        raise made.wrong(message, at=where)
     picking = pickers[0] if pickers else _any_picker(made)
     return WeightedProfile(block.name, made.wiring, filters=filters, scorers=scorers, picker=picking)
 

@@ -4,10 +4,14 @@ from typing import Any
 
 import pytest
 
+from endpoint_picker.assemble import assemble
 from endpoint_picker.catalog import TABLE, Catalog
+from endpoint_picker.config import load
+from endpoint_picker.core.endpoints import EndpointTable
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.plugin import Plugin
 from tests.fakes.assembling import Document, assembled, names, placed, plugin, profiles, source
+from tests.fakes.pool import wiring_of
 
 HANDLER = "single-profile-handler"
 
@@ -52,7 +56,7 @@ def layer(*sources: Document, **rest: Any) -> Document:
             only(plugin("queue-scorrer")),
             "plugin type 'queue-scorrer' is not registered; did you mean \"queue-scorer\"?",
         ),
-        (only(plugin("utilization-detector")), "'utilization-detector' is not in this version"),
+        (only(plugin("dcgm-extractor")), "'dcgm-extractor' is not in this version"),
         (only(plugin("alpha-plugin")), "type alpha-plugin has Alpha stability level; allow it with"),
         (only(plugin("refusing-plugin")), '"refusing-plugin" (type refusing-plugin): the moon is full'),
         (
@@ -65,6 +69,10 @@ def layer(*sources: Document, **rest: Any) -> Document:
             "parameters: matchLengthWeight is 2.0; write a number from 0 to 1",
         ),
         (
+            only(plugin("token-producer"), plugin("tokenizer")),
+            "plugin \"tokenizer\": duplicate plugin name 'token-producer'; give one another name",
+        ),
+        (
             only(plugin("queue-scorer", "token-producer"), plugin("prefix-cache-scorer")),
             'plugin "token-producer" has the type queue-scorer, but the name is needed for a token-producer',
         ),
@@ -72,7 +80,7 @@ def layer(*sources: Document, **rest: Any) -> Document:
 )
 def test_plugins(document: Document, message: str) -> None:
     found = refusal(document)
-    assert found.startswith("epp.yaml: ")
+    assert found.startswith("epp.yaml:1: plugin ")
     assert message in found
 
 
@@ -151,6 +159,60 @@ def test_profiles(document: Document, message: str) -> None:
 )
 def test_the_other_rooms(document: Document, message: str) -> None:
     assert message in refusal(document)
+
+
+LINES = """\
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- type: queue-scorer
+- type: prefix-cache-scorer
+  parameters:
+    matchLengthWeight: 0.5
+- type: random-picker
+schedulingProfiles:
+- name: first
+  plugins:
+  - pluginRef: queue-scorer
+  - pluginRef: random-picker
+requestHandler:
+  parsers:
+  - pluginRef: openai-parser
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("- type: queue-scorer", "- type: queue-scorrer", 4),
+        ("matchLengthWeight: 0.5", "matchLengthWeigth: 0.5", 7),
+        ("matchLengthWeight: 0.5", "matchLengthWeight: much", 7),
+        ("matchLengthWeight: 0.5", "matchLengthWeight: 5", 6),
+        ("    matchLengthWeight: 0.5\n", "  - 0.5\n", 6),
+        (
+            "- type: random-picker",
+            "- {type: single-profile-handler}\n- {type: single-profile-handler, name: b}",
+            9,
+        ),
+        ("  - pluginRef: queue-scorer", "  - pluginRef: queue", 12),
+        ("  - pluginRef: queue-scorer", "  - {weight: 2}", 12),
+        ("  - pluginRef: openai-parser", "  - pluginRef: queue-scorer", 16),
+        ("requestHandler:", "- name: second\nrequestHandler:", 14),
+    ],
+)
+def test_the_line_is_told(old: str, new: str, line: int) -> None:
+    assert old in LINES
+    with pytest.raises(ConfigError) as caught:
+        assemble(load.load(LINES.replace(old, new, 1), "epp.yaml"), wiring_of(EndpointTable()))
+    assert str(caught.value).startswith(f"epp.yaml:{line}: ")
+
+
+def test_what_is_wrong_with_several_plugins_is_told_together() -> None:
+    found = refusal(only(plugin("queue-scorrer"), plugin("queue-scorer"), plugin("refusing-plugin")))
+    assert [line.split(": ")[1] for line in found.split("\n")] == [
+        'plugin "queue-scorrer"',
+        'plugin "refusing-plugin" (type refusing-plugin)',
+    ]
 
 
 def test_an_alpha_plugin_runs_with_the_flag() -> None:
