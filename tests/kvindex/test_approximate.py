@@ -76,6 +76,13 @@ class IndexMachine(RuleBasedStateMachine):
         self.model.insert(row, prompt, capacity)
         self.latest = prompt
 
+    @rule(row=rows, prompt=st.one_of(few_blocks, paths))
+    def forget(self, row: int, prompt: Hashes) -> None:
+        self.index.forget(row, prompt)
+        for block in prompt.tolist():
+            self.model.rows.get(row, OrderedDict()).pop(block, None)
+        self.latest = prompt
+
     @rule(row=rows)
     def drop(self, row: int) -> None:
         self.index.drop(row)
@@ -112,6 +119,10 @@ def churn(index: ApproximateIndex, *, turns: int, capacity: int, seed: int) -> N
         model.insert(row, prompt, capacity)
         if turn % 20 == 0:
             assert_same(index, model, prompt)
+        if turn % 7 == 6:
+            index.forget(row, prompt[::3])
+            for block in prompt[::3].tolist():
+                model.rows[row].pop(block, None)
         if turn % 50 == 49:
             index.drop(row)
             del model.rows[row]
