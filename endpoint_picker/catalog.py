@@ -20,9 +20,17 @@ from endpoint_picker.parsing.openai import OpenAI
 from endpoint_picker.parsing.passthrough import Passthrough
 from endpoint_picker.parsing.vllm import VllmHttp
 from endpoint_picker.plugin import Plugin
-from endpoint_picker.producers import inflight, prefix_approx, tokens
-from endpoint_picker.scheduling import filters, handler, pickers
-from endpoint_picker.scheduling.scorers import load, lora, prefix
+from endpoint_picker.producers import inflight, prefix_approx, session, tokens
+from endpoint_picker.scheduling import context_length, handler, pickers
+from endpoint_picker.scheduling.filters import attributes as attribute_filters
+from endpoint_picker.scheduling.filters import labels, roles, testing, utilization
+from endpoint_picker.scheduling.filters import session as session_filters
+from endpoint_picker.scheduling.filters import topology as topology_filters
+from endpoint_picker.scheduling.scorers import attributes as attribute_scorers
+from endpoint_picker.scheduling.scorers import labels as label_scorers
+from endpoint_picker.scheduling.scorers import load, lora, multicluster, prefix
+from endpoint_picker.scheduling.scorers import session as session_scorers
+from endpoint_picker.scheduling.scorers import topology as topology_scorers
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +47,21 @@ TABLE: Final[Mapping[str, type[Plugin]]] = {
     "token-producer": tokens.TokenEstimate,
     "approx-prefix-cache-producer": prefix_approx.ApproximatePrefix,
     "inflight-load-producer": inflight.InFlight,
+    "session-id-producer": session.SessionId,
     # filters
-    "label-selector-filter": filters.LabelSelector,
-    "by-label": filters.ByLabel,
-    "decode-filter": filters.Decode,
-    "prefill-filter": filters.Prefill,
+    "label-selector-filter": labels.LabelSelector,
+    "by-label": labels.ByLabel,
+    "decode-filter": roles.Decode,
+    "prefill-filter": roles.Prefill,
+    "encode-filter": roles.Encode,
+    "endpoint-attribute-filter": attribute_filters.EndpointAttribute,
+    "utilization-filter": utilization.Utilization,
+    "topology-affinity-filter": topology_filters.TopologyAffinity,
+    "session-affinity-filter": session_filters.SessionAffinity,
+    "multicluster-session-affinity-filter": session_filters.MulticlusterSessionAffinity,
+    "header-based-testing-filter": testing.HeaderBasedTesting,
+    # filter and scorer in one
+    "context-length-aware": context_length.ContextLengthAware,
     # scorers
     "queue-scorer": load.Queue,
     "running-requests-size-scorer": load.Running,
@@ -52,12 +70,21 @@ TABLE: Final[Mapping[str, type[Plugin]]] = {
     "token-load-scorer": load.TokenLoad,
     "prefix-cache-scorer": prefix.PrefixCache,
     "lora-affinity-scorer": lora.LoraAffinity,
+    "load-aware-scorer": load.LoadAware,
+    "session-affinity-scorer": session_scorers.SessionAffinity,
+    "header-label-affinity-scorer": label_scorers.HeaderLabelAffinity,
+    "endpoint-attribute-scorer": attribute_scorers.EndpointAttribute,
+    "topology-affinity-scorer": topology_scorers.TopologyAffinity,
+    "multicluster-queue-scorer": multicluster.Queue,
+    "multicluster-kv-cache-utilization-scorer": multicluster.KvUsage,
     # pickers
     "max-score-picker": pickers.MaxScore,
     "random-picker": pickers.Uniform,
     "weighted-random-picker": pickers.Weighted,
     # profile handlers
     "single-profile-handler": handler.Single,
+    "header-profile-handler": handler.ByHeader,
+    "data-parallel-profile-handler": handler.DataParallel,
     # data layer
     "metrics-data-source": MetricsSource,
     "core-metrics-extractor": CoreMetricsExtractor,
@@ -73,23 +100,21 @@ ALIASES: Final[Mapping[str, str]] = {
 DEPRECATED: Final[Mapping[str, str]] = {
     **ALIASES,
     "by-label": "label-selector-filter",
+    "data-parallel-profile-handler": "single-profile-handler, and list each rank as an endpoint",
 }
 """Type that still works → what to write instead."""
 
 _LATER: Final = """
-    encode-filter context-length-aware prefix-cache-affinity-filter slo-headroom-tier-filter
-    session-affinity-filter endpoint-attribute-filter utilization-filter topology-affinity-filter
-    multicluster-session-affinity-filter utilization-detector concurrency-detector
-    header-based-testing-filter
-    load-aware-scorer no-hit-lru-scorer precise-prefix-cache-scorer mm-embeddings-cache-scorer
-    latency-scorer session-affinity-scorer header-label-affinity-scorer endpoint-attribute-scorer
-    topology-affinity-scorer multicluster-queue-scorer multicluster-kv-cache-utilization-scorer
+    prefix-cache-affinity-filter slo-headroom-tier-filter
+    utilization-detector concurrency-detector
+    no-hit-lru-scorer precise-prefix-cache-scorer mm-embeddings-cache-scorer
+    latency-scorer
     multicluster-prefix-cache-scorer
-    data-parallel-profile-handler header-profile-handler disagg-profile-handler pd-profile-handler
+    disagg-profile-handler pd-profile-handler
     disagg-headers-handler prefill-header-handler always-disagg-pd-decider prefix-based-pd-decider
     always-disagg-multimodal-decider
     precise-prefix-cache-producer burst-prefix-cache-producer multicluster-approx-prefix-cache-producer
-    p2p-source-producer mm-embeddings-cache-producer predicted-latency-producer session-id-producer
+    p2p-source-producer mm-embeddings-cache-producer predicted-latency-producer
     disaggregatedset-rollout-screener latency-slo-admitter probabilistic-admitter agent-identity
     request-attribute-reporter destination-endpoint-served-verifier
     sglanghttp-parser vllmgrpc-parser vertexai-parser

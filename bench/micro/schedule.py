@@ -16,7 +16,8 @@ from endpoint_picker.core.endpoints import Candidates, Endpoint, EndpointTable, 
 from endpoint_picker.core.request import Request
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.plugin import Wiring
-from endpoint_picker.scheduling import filters, handler, pickers, profile, scheduler
+from endpoint_picker.scheduling import handler, pickers, profile, scheduler
+from endpoint_picker.scheduling.filters import roles
 from endpoint_picker.scheduling.scorers import load, prefix
 
 BUDGETS: Final = {10: 30.0, 100: 60.0, 1000: 200.0}
@@ -65,7 +66,7 @@ def default(wiring: Wiring, *, filtered: bool) -> profile.WeightedProfile:
     queue, usage = load.Queue("q", None, wiring), load.KvUsage("kv", None, wiring)
     prefixes = prefix.PrefixCache("p", prefix.PrefixParameters(), wiring)
     picker = pickers.MaxScore("max", pickers.Most(), wiring)
-    decode = filters.Decode("d", None, wiring)
+    decode = roles.Decode("d", None, wiring)
     return profile.WeightedProfile(
         "default",
         wiring,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from endpoint_picker.core.endpoints import Endpoint, Rows, Vector
+from endpoint_picker.core.endpoints import Endpoint, Rows, Vector, join_host_port
 from endpoint_picker.core.records import record
 
 
@@ -28,6 +28,11 @@ class Decision:
     primary: ProfileResult
     results: Mapping[str, ProfileResult]
     """Every profile that ran, by name; the primary included."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Fields to set on the request beside the destination, names in lower case."""
+    port: int | None = None
+    """Where it is set, the request goes to this port of the first choice's address, and nowhere else: the
+    headers tell what listens there which of the endpoints behind it is meant."""
 
     @property
     def row(self) -> int:
@@ -42,4 +47,6 @@ class Decision:
     @property
     def destination(self) -> str:
         """Value of the destination header and metadata: `ip:port[,ip:port…]`, best first."""
+        if self.port is not None:
+            return join_host_port(self.endpoint.address, self.port)
         return ",".join(endpoint.host_port for endpoint in self.primary.endpoints)

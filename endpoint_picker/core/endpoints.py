@@ -311,7 +311,19 @@ class Candidates:
         """Used share of each KV cache in 0..1, shape (n,)."""
         return self._gauge(self.table.kv_usage[self.rows], at_least=_HALF)
 
-    def _gauge(self, values: Vector, *, at_least: float | None = None) -> Vector:
+    def scalar(self, attribute: str, producer: str) -> Vector:
+        """A further fact about each, shape (n,); NaN where not known."""
+        values = self.table.scalar(attribute, producer)
+        return np.full(len(self.rows), np.nan) if values is None else values[self.rows]
+
+    def load(self, attribute: str, producer: str, *, at_least: float | None = None) -> Vector:
+        """Such a fact as a load, shape (n,); where it is not known, an assumption as for a gauge.
+
+        It is as old as whoever wrote it lets it become: its source may be another than that of the gauges.
+        """
+        return self._gauge(self.scalar(attribute, producer), at_least=at_least, dated=False)
+
+    def _gauge(self, values: Vector, *, at_least: float | None = None, dated: bool = True) -> Vector:
         """The scraped values; where a reading is missing or stale, an assumption in its place.
 
         A replica that nobody can see is neither idle nor saturated: it counts as the average of those
@@ -320,7 +332,7 @@ class Candidates:
         average is never picked, and it would be left out for ever while the others queue. With no
         telemetry at all the ledger alone decides.
         """
-        stale = self._out_of_date()
+        stale = self._out_of_date() if dated else None
         if stale is None and not _has_nan(values):
             return values
         unknown = np.isnan(values) if stale is None else np.isnan(values) | stale

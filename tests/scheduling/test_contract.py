@@ -1,7 +1,7 @@
 """What every scorer of the catalog promises, and what every load scorer promises on top."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,19 @@ from endpoint_picker.catalog import TABLE
 from endpoint_picker.core.endpoints import EndpointTable, Gauges
 from endpoint_picker.core.request import Request
 from endpoint_picker.plugin import Plugin, Scorer
+from endpoint_picker.scheduling.scorers import attributes
 from tests.fakes.pool import candidates_of, request_with, table_of, wiring_of
 
 SCORERS = sorted(name for name, kind in TABLE.items() if hasattr(kind, "score"))
+
+EXAMPLES: Mapping[str, Mapping[str, Any]] = {
+    "header-label-affinity-scorer": {"header_name": "x-tier", "label_key": "tier"},
+    "endpoint-attribute-scorer": {
+        "attribute_key": "a",
+        "algorithm": attributes.Algorithm(type="linear_lower_is_better"),
+    },
+}
+"""Parameters of the scorers that cannot do without."""
 
 COUNT = st.integers(0, 10**6)
 ADAPTERS = st.frozensets(st.sampled_from("abc"), max_size=3)
@@ -53,7 +63,8 @@ def pools(draw: st.DrawFn) -> tuple[EndpointTable, Request]:
 
 def scorer_of(name: str, table: EndpointTable, **parameters: Any) -> Scorer:
     kind: type[Plugin] = TABLE[name]
-    plugin = kind(name, kind.schema(**parameters) if kind.schema else None, wiring_of(table))
+    given = {**EXAMPLES.get(name, {}), **parameters}
+    plugin = kind(name, kind.schema(**given) if kind.schema else None, wiring_of(table))
     assert isinstance(plugin, Scorer)
     return plugin
 

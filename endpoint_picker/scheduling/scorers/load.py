@@ -17,6 +17,8 @@ from endpoint_picker.plugin import Parameters, Plugin, Wiring
 INFLIGHT: Final = "inflight-load-producer"
 QUEUE_THRESHOLD: Final = 4194304
 """Tokens in flight at which an endpoint counts as full."""
+QUEUE_LENGTH: Final = 128
+"""Waiting requests at which an endpoint counts as full."""
 
 _ONE: Final = np.array(1.0)
 
@@ -27,7 +29,7 @@ class Queue(Plugin):
     type = "queue-scorer"
 
     def score(self, request: Request, candidates: Candidates) -> Vector:
-        return _spread(candidates.waiting())
+        return spread(candidates.waiting())
 
 
 class Running(Plugin):
@@ -36,7 +38,7 @@ class Running(Plugin):
     type = "running-requests-size-scorer"
 
     def score(self, request: Request, candidates: Candidates) -> Vector:
-        return _spread(candidates.running())
+        return spread(candidates.running())
 
 
 class KvUsage(Plugin):
@@ -47,6 +49,30 @@ class KvUsage(Plugin):
     def score(self, request: Request, candidates: Candidates) -> Vector:
         free: Vector = np.subtract(_ONE, candidates.kv_usage())
         return free
+
+
+class ThresholdParameters(Parameters, frozen=True):
+    """How long a queue is a full load."""
+
+    threshold: int = QUEUE_LENGTH
+    """0 or less means the default."""
+
+
+class LoadAware(Plugin):
+    """`load-aware-scorer`: 0.5 for an empty queue, less the longer it is, 0 from the threshold on.
+
+    0.5 * (1 - min(queue, threshold) / threshold).
+    """
+
+    type = "load-aware-scorer"
+    schema = ThresholdParameters
+
+    def __init__(self, name: str, parameters: ThresholdParameters, wiring: Wiring) -> None:
+        super().__init__(name, parameters, wiring)
+        self._threshold = float(parameters.threshold if parameters.threshold > 0 else QUEUE_LENGTH)
+
+    def score(self, request: Request, candidates: Candidates) -> Vector:
+        return 0.5 * (1.0 - np.minimum(candidates.waiting(), self._threshold) / self._threshold)
 
 
 class ActiveParameters(Parameters, frozen=True):
@@ -131,7 +157,7 @@ class TokenLoad(Plugin):
         return 1.0 - np.clip(tokens, 0.0, self._threshold) / self._threshold
 
 
-def _spread(load: Vector) -> Vector:
+def spread(load: Vector) -> Vector:
     """1 for the least loaded, 0 for the most loaded, linear in between; all equal → 1."""
     if not load.size:
         return load

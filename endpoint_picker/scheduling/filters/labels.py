@@ -1,31 +1,25 @@
 """Filters that go by the labels of endpoints.
 
-Labels change with the pool's membership only, so a filter looks at them once for each version of the
-table and answers every request from a mask over all rows.
+They look at labels once for each version of the table, and answer every request from a mask over all rows.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar, Final, Literal
+from typing import Any, Literal
 
 import msgspec
-import numpy as np
 
-from endpoint_picker.core.endpoints import Candidates, EndpointTable, Mask
+from endpoint_picker.core.endpoints import Candidates, Mask
+from endpoint_picker.core.labels import Labels, mask_of
 from endpoint_picker.core.request import Request
-from endpoint_picker.plugin import Parameters, Plugin
-
-ROLE: Final = "llm-d.ai/role"
-"""Label that says which part of a request an endpoint does."""
-
-Labels = Mapping[str, str]
+from endpoint_picker.plugin import Parameters, Plugin, Wiring
 
 
-class _ByLabels(Plugin, ABC):
+class ByLabels(Plugin, ABC):
     """Keeps the endpoints whose labels match."""
 
-    _mask: Mask = np.empty(0, np.bool_)
-    _version = -1
+    def __init__(self, name: str, parameters: Any, wiring: Wiring) -> None:
+        super().__init__(name, parameters, wiring)
+        self._mask = mask_of(self.matches)
 
     @abstractmethod
     def matches(self, labels: Labels) -> bool:
@@ -33,17 +27,8 @@ class _ByLabels(Plugin, ABC):
 
     def keep(self, request: Request, candidates: Candidates) -> Mask:
         """Shape (n,): the part of the mask that concerns these candidates."""
-        table = candidates.table
-        if table.version != self._version:
-            self._mask, self._version = self._over(table), table.version
-        kept: Mask = self._mask[candidates.rows]
+        kept: Mask = self._mask.of(candidates.table)[candidates.rows]
         return kept
-
-    def _over(self, table: EndpointTable) -> Mask:
-        mask = np.zeros(table.capacity, np.bool_)
-        for row in table.live.tolist():
-            mask[row] = self.matches(table[row].labels)
-        return mask
 
 
 class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -77,7 +62,7 @@ class Selector(Parameters, frozen=True):
     match_expressions: tuple[Expression, ...] = ()
 
 
-class LabelSelector(_ByLabels):
+class LabelSelector(ByLabels):
     """`label-selector-filter`: keeps the endpoints that a Kubernetes label selector selects."""
 
     type = "label-selector-filter"
@@ -107,7 +92,7 @@ class LabelValues(Parameters, frozen=True):
             )
 
 
-class ByLabel(_ByLabels):
+class ByLabel(ByLabels):
     """`by-label`: keeps the endpoints with one of the listed values (deprecated)."""
 
     type = "by-label"
@@ -117,30 +102,3 @@ class ByLabel(_ByLabels):
     def matches(self, labels: Labels) -> bool:
         value = labels.get(self.parameters.label)
         return self.parameters.allows_no_label if value is None else value in self.parameters.valid_values
-
-
-class _ByRole(_ByLabels):
-    """Keeps the endpoints with one of some roles."""
-
-    roles: ClassVar[frozenset[str]]
-    without_role: ClassVar[bool] = False
-    """Whether an endpoint that names no role stays."""
-
-    def matches(self, labels: Labels) -> bool:
-        role = labels.get(ROLE)
-        return self.without_role if role is None else role in self.roles
-
-
-class Decode(_ByRole):
-    """`decode-filter`: keeps the endpoints that decode, and those that name no role."""
-
-    type = "decode-filter"
-    roles = frozenset({"decode", "prefill-decode", "both", "encode-prefill-decode"})
-    without_role = True
-
-
-class Prefill(_ByRole):
-    """`prefill-filter`: keeps the endpoints that prefill."""
-
-    type = "prefill-filter"
-    roles = frozenset({"prefill", "encode-prefill", "prefill-decode", "both", "encode-prefill-decode"})

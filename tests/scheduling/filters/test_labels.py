@@ -10,7 +10,8 @@ from endpoint_picker.config.schema import PluginBlock
 from endpoint_picker.core.endpoints import EndpointTable
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.plugin import Filter, Plugin
-from endpoint_picker.scheduling.filters import ByLabel, Decode, LabelSelector, Prefill
+from endpoint_picker.scheduling.filters.labels import ByLabel, LabelSelector
+from endpoint_picker.scheduling.filters.roles import Decode, Encode, Prefill
 from tests.fakes.pool import candidates_of, endpoint, request_with, table_of, wiring_of
 
 ROLES = [
@@ -44,6 +45,7 @@ def kept(kind: type[Plugin], labels: list[Mapping[str, str]], parameters: Any = 
     [
         (Decode, {"decode", "prefill-decode", "both", "encode-prefill-decode"}, True),
         (Prefill, {"prefill", "encode-prefill", "prefill-decode", "both", "encode-prefill-decode"}, False),
+        (Encode, {"encode", "encode-prefill", "encode-prefill-decode"}, False),
     ],
 )
 def test_roles(kind: type[Plugin], roles: set[str], without: bool) -> None:
