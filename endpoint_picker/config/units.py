@@ -37,10 +37,24 @@ class Duration(float):
     __slots__ = ()
 
 
+class GoDuration(Duration):
+    """Seconds, written as text, or as a whole number of nanoseconds, which files of the field hold here."""
+
+    __slots__ = ()
+
+
 class Quantity(int):
     """A whole number, written as a number or with a suffix: `10Gi`, `1k`."""
 
     __slots__ = ()
+
+
+_EXAMPLES: Final[dict[type, str]] = {
+    Duration: "a text such as 60s",
+    GoDuration: "a text such as 60s, or nanoseconds",
+    Quantity: "a number or a text such as 10Gi",
+}
+"""By type: what a message suggests."""
 
 
 def duration(text: str) -> float:
@@ -55,6 +69,21 @@ def duration(text: str) -> float:
     raise ValueError(f"{_short(text)} is not a duration; write it like 200ms, 60s or 1m30s")
 
 
+def duration_text(seconds: float) -> str:
+    """A text that `duration` reads as exactly these seconds, down to a nanosecond."""
+    for unit in ("ms", "us") if 1e-6 <= abs(seconds) < 1 else ():
+        text = f"{_decimal(round(seconds / _SECONDS[unit], 6))}{unit}"
+        if duration(text) == seconds:
+            return text
+    return f"{_decimal(seconds)}s"
+
+
+def _decimal(number: float) -> str:
+    """As short as is exact, without an exponent."""
+    text = f"{Decimal(repr(number)):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def quantity(text: str) -> int:
     """The number that `10Gi`, `1k`, `1e3` or `1500m` means, fractions rounded up. Raises ValueError."""
     found = _QUANTITY.fullmatch(text.strip()) if len(text) <= LONGEST_TEXT else None
@@ -67,15 +96,25 @@ def quantity(text: str) -> int:
 
 
 def decode(kind: type, value: Any) -> Any:
-    """Decode hook of msgspec for the two types above. Raises ValueError with a text for people."""
-    if kind is Duration and isinstance(value, str):
-        return Duration(duration(value))
+    """Decode hook of msgspec for the types above. Raises ValueError with a text for people."""
+    if issubclass(kind, Duration) and isinstance(value, str):
+        return kind(duration(value))
+    if kind is GoDuration and isinstance(value, int) and not isinstance(value, bool):
+        return GoDuration(value / 1e9)
     if kind is Quantity and isinstance(value, str):
         return Quantity(quantity(value))
     if kind is Quantity and isinstance(value, int | float) and not isinstance(value, bool):
         return Quantity(quantity(str(value)))
-    example = "a text such as 60s" if kind is Duration else "a number or a text such as 10Gi"
-    raise ValueError(f"{_short(value)} is not right here; write {example}")
+    raise ValueError(f"{_short(value)} is not right here; write {_EXAMPLES.get(kind, 'something else')}")
+
+
+def encode(value: Any) -> Any:
+    """The same back: plain values that `decode` reads as equal ones."""
+    if isinstance(value, Duration):
+        return duration_text(value)
+    if isinstance(value, Quantity):
+        return int(value)
+    raise TypeError(f"{type(value).__name__} cannot be written in a configuration")
 
 
 def _short(value: Any) -> str:

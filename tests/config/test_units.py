@@ -66,6 +66,40 @@ def test_a_duration_is_a_text(value: Any) -> None:
         units.decode(units.Duration, value)
 
 
+@pytest.mark.parametrize(
+    ("value", "seconds"), [(60_000_000_000, 60.0), ("60s", 60.0), ("200ms", 0.2), (0, 0.0), (-1, -1e-9)]
+)
+def test_a_go_duration_is_a_text_or_nanoseconds(value: Any, seconds: float) -> None:
+    found = units.decode(units.GoDuration, value)
+    assert (type(found), found) == (units.GoDuration, seconds)
+
+
+@pytest.mark.parametrize("value", [1.5, True, None, [], {}])
+def test_a_go_duration_is_nothing_else(value: Any) -> None:
+    with pytest.raises(ValueError, match="a text such as 60s, or nanoseconds"):
+        units.decode(units.GoDuration, value)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "200ms"), (60.0, "60s"), (90.5, "90.5s"), (0.0, "0s"), (-0.5, "-500ms"), (1e-9, "0.000000001s")],
+)
+def test_durations_are_written_as_people_do(seconds: float, text: str) -> None:
+    assert units.encode(units.Duration(seconds)) == text
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(1e-9, 1e12) | st.integers(-(10**12), 10**12).map(lambda ns: ns / 1e9))
+def test_a_duration_that_was_written_is_read_as_the_same(seconds: float) -> None:
+    assert units.duration(units.duration_text(seconds)) == seconds
+
+
+def test_what_is_no_unit_is_not_written() -> None:
+    assert units.encode(units.Quantity(5)) == 5
+    with pytest.raises(TypeError, match="set cannot be written"):
+        units.encode(set())
+
+
 @pytest.mark.parametrize("value", [True, None, [], float("inf"), float("nan")])
 def test_a_quantity_is_a_number_or_a_text(value: Any) -> None:
     with pytest.raises(ValueError, match="10"):
