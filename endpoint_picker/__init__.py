@@ -6,12 +6,13 @@ The life of a request, and where each step lives:
  2. bytes become messages; the state machine waits for what the mode asks for     `extproc.codec`, `.stream`
  3. the director takes headers and body: one request, one exchange                `director`, `exchange`
  4. the path names a parser, the parser reads model, prompts and limits           `parsing`
- 5. the pool, less what the subset hint or a row of failures rules out            `core.endpoints`
+ 5. the pool, less what the subset hint, failures or a screener rule out          `core`, `admission`
  6. producers write facts: tokens, cached prefix, load in flight                  `producers`, `kvindex`
- 7. a profile filters, scores and picks                                           `scheduling`
- 8. the pick is booked before the answer leaves                                   `core.ledger`
- 9. destination in header and metadata, the body echoed in pieces                 `extproc.requests`
-10. the response passes: first token, usage, end; the books are settled           `extproc.responses`
+ 7. who may not go now is refused                                                 `admission`
+ 8. a profile filters, scores and picks                                           `scheduling`
+ 9. the pick is booked before the answer leaves                                   `core.ledger`
+10. destination in header and metadata, the body echoed in pieces                 `extproc.requests`
+11. the response passes: first token, usage, end; the books are settled           `extproc.responses`
 
 Beside it the data layer keeps the endpoint table true: `datalayer` (discovery, scraping). Two flows, which
 meet in the table and in the prefix index and nowhere else.
@@ -26,7 +27,7 @@ The rooms, from the top; each imports only rooms below it (`make check` proves i
     catalog        plugin type → class
     exchange       a routed request and its response, until either ends
     hooks          plugins outside the profile, and the guard between them and the request
-    parsing · producers · scheduling · datalayer      what plugins do; they do not know each other
+    parsing · producers · admission · scheduling · datalayer      what plugins do; they do not know each other
     kvindex        block hashes → who holds them
     config         the schema of the configuration file, and its loader
     transport      HTTP/2 and gRPC: bytes on sockets, calls; certificates and health

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Final
 
+from endpoint_picker.admission import saturation
 from endpoint_picker.config import hints
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.datalayer.discovery import FileDiscovery
@@ -77,6 +78,9 @@ TABLE: Final[Mapping[str, type[Plugin]]] = {
     "topology-affinity-scorer": topology_scorers.TopologyAffinity,
     "multicluster-queue-scorer": multicluster.Queue,
     "multicluster-kv-cache-utilization-scorer": multicluster.KvUsage,
+    # saturation detectors, filters as well
+    "utilization-detector": saturation.Utilization,
+    "concurrency-detector": saturation.Concurrency,
     # pickers
     "max-score-picker": pickers.MaxScore,
     "random-picker": pickers.Uniform,
@@ -106,7 +110,6 @@ DEPRECATED: Final[Mapping[str, str]] = {
 
 _LATER: Final = """
     prefix-cache-affinity-filter slo-headroom-tier-filter
-    utilization-detector concurrency-detector
     no-hit-lru-scorer precise-prefix-cache-scorer mm-embeddings-cache-scorer
     latency-scorer
     multicluster-prefix-cache-scorer

@@ -67,7 +67,12 @@ def test_types_do_what_their_names_say(suffix: str, method: str) -> None:
     named = {name for name in catalog.TABLE if name.endswith(suffix)}
     doing = {name for name, kind in catalog.TABLE.items() if hasattr(kind, method)}
     assert named
-    assert named == doing - {"by-label", "context-length-aware"}
+    assert named == doing - {
+        "by-label",
+        "context-length-aware",
+        "utilization-detector",
+        "concurrency-detector",
+    }
 
 
 def test_no_type_is_both_here_and_missing() -> None:

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from endpoint_picker.assemble import facts, profiles
+import msgspec
+
+from endpoint_picker.assemble import facts, profiles, saturation
 from endpoint_picker.assemble.made import Made
 from endpoint_picker.catalog import Catalog, installed
 from endpoint_picker.config.schema import Config, FlowControl, Reference
@@ -20,7 +22,7 @@ from endpoint_picker.datalayer.discovery import FileDiscovery
 from endpoint_picker.datalayer.extract import CoreMetricsExtractor
 from endpoint_picker.datalayer.scrape import Feed
 from endpoint_picker.datalayer.sources import MetricsSource
-from endpoint_picker.plugin import Parser, Plugin, Producer, Wiring
+from endpoint_picker.plugin import Detector, Parser, Plugin, Producer, Wiring
 from endpoint_picker.scheduling.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,8 @@ class Assembly:
     """Where the endpoints come from; None: the configuration does not say."""
     charge: Key[UncachedTokens]
     """The fact by which the ledger charges."""
+    detector: Detector
+    """Says whether the pool is full."""
 
 
 def assemble(
@@ -65,10 +69,14 @@ def assemble(
     parsers = tuple(_parsers(made))
     feeds = tuple(_feeds(made))
     discovery = _discovery(made)
+    # After the profiles: a detector that nobody declared is no filter of theirs.
+    detector = saturation.detector(made)
     charge = facts.charge(made)
     facts.supply(made)
+    saturation.connect(made)
     _warn_of_what_is_ignored(config)
-    return Assembly(made.instances, scheduler, facts.ordered(made), parsers, feeds, discovery, charge)
+    producers = facts.ordered(made)
+    return Assembly(made.instances, scheduler, producers, parsers, feeds, discovery, charge, detector)
 
 
 def _parsers(made: Made) -> Iterator[Parser]:
@@ -123,8 +131,12 @@ def _discovery(made: Made) -> FileDiscovery | None:
 
 
 def _warn_of_what_is_ignored(config: Config) -> None:
-    if config.flow_control != FlowControl() or config.gates["flowControl"]:
-        log.warning("%s: flow control is not in this version; flowControl is ignored", config.source)
+    ignored = msgspec.structs.replace(config.flow_control, saturation_detector=None)
+    if ignored != FlowControl() or config.gates["flowControl"]:
+        log.warning(
+            "%s: flow control is not in this version; flowControl is ignored, but for its saturationDetector",
+            config.source,
+        )
     if config.data_layer.peer_discovery or config.data_layer.cross_replica_syncer_plugin_ref:
         log.warning(
             "%s: several pickers do not share their state in this version; dataLayer.peerDiscovery and "

@@ -158,8 +158,6 @@ def test_lenient_reaches_the_parameters(lenient: str, caplog: pytest.LogCaptureF
 @pytest.mark.parametrize(
     "document",
     [
-        {"flowControl": {"saturationDetector": {"pluginRef": "utilization-detector"}}},
-        {"saturationDetector": {"pluginRef": "utilization-detector"}},
         {"featureGates": ["flowControl"]},
         {"flowControl": {"maxBytes": "10Gi", "priorityBands": [{"priority": 1, "fairnessPolicyRef": "x"}]}},
     ],
@@ -173,7 +171,13 @@ def test_flow_control_is_ignored_with_one_warning(
 
 
 @pytest.mark.parametrize(
-    "document", [None, {"plugins": [plugin("queue-scorer")]}, {"featureGates": ["flowControl=false"]}]
+    "document",
+    [
+        None,
+        {"plugins": [plugin("queue-scorer")]},
+        {"featureGates": ["flowControl=false"]},
+        {"flowControl": {"saturationDetector": {"pluginRef": "utilization-detector"}}},
+    ],
 )
 def test_nothing_is_warned_of_without_a_reason(
     document: Document | None, caplog: pytest.LogCaptureFixture

@@ -126,7 +126,7 @@ def test_what_is_wrong_with_an_objective_is_named(entry: Any, texts: list[str]) 
 
 def test_objectives_are_a_list() -> None:
     with pytest.raises(
-        ConfigError, match="objectives: .* is not a list; write - {name: batch, priority: -1}"
+        ConfigError, match=r"objectives: .* is not a list; write - \{name: batch, priority: -1\}"
     ):
         records.read({"endpoints": [], "objectives": {"batch": -1}}, "pool.yaml")
 
