@@ -7,7 +7,7 @@ it settles them once.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from endpoint_picker import hooks
 from endpoint_picker.core.attributes import Key, UncachedTokens
@@ -31,6 +31,7 @@ EJECTION_SECONDS: Final = (5.0, 60.0)
 
 
 NO_FIELDS: Final[dict[str, str]] = {}
+NO_METADATA: Final[dict[str, dict[str, Any]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,14 @@ class Books:
     guard: Guard = field(init=False)
     responders: Sequence[Step] = field(init=False)
     auditors: Sequence[Step] = field(init=False)
+    reporters: Sequence[Step] = field(init=False)
 
     def __post_init__(self) -> None:
         guard = Guard(self.metrics, self.complaints, self.clock)
         object.__setattr__(self, "guard", guard)
         object.__setattr__(self, "responders", guard.steps(hooks.RESPONDER, self.plugins))
         object.__setattr__(self, "auditors", guard.steps(hooks.AUDITOR, self.plugins))
+        object.__setattr__(self, "reporters", guard.steps(hooks.REPORTER, self.plugins))
 
 
 class Exchange:
@@ -80,6 +83,8 @@ class Exchange:
         self.streaming = request.payload.stream
         self.media_type = ""
         """Of the response: in lower case, without parameters."""
+        self.metadata: dict[str, dict[str, Any]] = {}
+        """What plugins tell the data plane, once the response has ended: namespace → key → value."""
         self._books = books
         self._reservation = reservation
         self._usage: UsageReader | None = None
@@ -158,6 +163,8 @@ class Exchange:
         rows = self._books.table.rows_at(host_port)
         if not rows or self._reservation is None or self._reservation.row in rows:
             return None
+        if self.decision is not None and self.decision.port is not None:
+            return None  # it says where the endpoint's proxy is, not which endpoint
         self._book_in_flight(-1)
         self._reservation.move(rows[0])
         self._book_in_flight(1)
@@ -174,6 +181,7 @@ class Exchange:
         if complete:
             outcome = self._outcome()
             self._audit(outcome.usage)
+            self._report(outcome.usage)
             self._books.metrics.response_processed(self._busy)
             self._books.metrics.finished(self._labels, outcome)
 
@@ -181,6 +189,12 @@ class Exchange:
         books, charged = self._books, self._reservation
         if books.auditors and self.decision is not None and charged is not None and charged.valid:
             books.guard.run(books.auditors, self.request, self.decision, charged.row, usage)
+
+    def _report(self, usage: Usage) -> None:
+        for step in self._books.reporters:
+            told = self._books.guard.ask(step, hooks.metadata, NO_METADATA, self.request, usage)
+            for namespace, keys in told.items():
+                self.metadata.setdefault(namespace, {}).update(keys)
 
     def _outcome(self) -> Finished:
         start = self.request.received_at

@@ -19,6 +19,7 @@ from endpoint_picker.plugin import (
     HeaderReader,
     Learner,
     Producer,
+    Reporter,
     Responder,
     Screener,
 )
@@ -34,6 +35,7 @@ ADMISSION: Final[Point] = ("Admission", Admitter, "admit")
 LEARNER: Final[Point] = ("PreRequest", Learner, "learn")
 LEARNER_AT: Final[Point] = ("PreRequest", Learner, "learn_at")
 RESPONDER: Final[Point] = ("ResponseReceived", Responder, "respond")
+REPORTER: Final[Point] = ("ResponseStreaming", Reporter, "report")
 AUDITOR: Final[Point] = ("ResponseStreaming", Auditor, "audit")
 
 
@@ -131,4 +133,13 @@ def fields(answer: Any) -> dict[str, str]:
     found = dict(answer)
     if not all(isinstance(part, str) for pair in found.items() for part in pair):
         raise TypeError(f"answered {answer!r:.100} instead of header fields")
+    return found
+
+
+def metadata(answer: Any) -> dict[str, dict[str, Any]]:
+    """Checks for dynamic metadata."""
+    found = {namespace: dict(keys) for namespace, keys in dict(answer).items()}
+    values = [value for keys in found.values() for value in keys.values()]
+    if not all(isinstance(value, str | bool | int | float) for value in values):
+        raise TypeError(f"answered {answer!r:.100} instead of dynamic metadata")
     return found

@@ -13,6 +13,12 @@
     Learner          after the pick: a plugin that remembers what was sent where
     Responder        header fields that the response takes to the client
     Auditor          at the end: what the engine reported about the request
+    Reporter         at the end: what the data plane is told of it, as dynamic metadata
+
+Beside the requests, and again and again, for each endpoint:
+
+    Source           where a page about the endpoint is had
+    Extractor        what the page tells → the endpoint's row of the table
 
 A plugin is a class with a `type` (the name in configuration files), a `schema` of parameters (or None
 when it takes none) and the method of its extension point; one class may serve several. Nothing here waits.
@@ -25,15 +31,17 @@ plugin's name and counted. A plugin says "no" with masks, scores, rows and reaso
 """
 
 import random
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import msgspec
+from yarl import URL
 
 from endpoint_picker.core.attributes import Key
 from endpoint_picker.core.decision import Decision, ProfileResult
-from endpoint_picker.core.endpoints import Candidates, EndpointTable, Mask, Rows, Vector
+from endpoint_picker.core.endpoints import Candidates, Endpoint, EndpointTable, Mask, Rows, Vector
 from endpoint_picker.core.request import Payload, Request, Usage
 from endpoint_picker.observability.metrics import Metrics
 
@@ -218,6 +226,18 @@ class Auditor(Protocol):
         """The endpoint in `row` served the request and reported this; called once, at a response's end."""
 
 
+Metadata = Mapping[str, Mapping[str, str | float | bool]]
+"""Dynamic metadata: namespace → key → value."""
+
+
+@runtime_checkable
+class Reporter(Protocol):
+    """Tells the data plane about requests."""
+
+    def report(self, request: Request, usage: Usage) -> Metadata:
+        """Dynamic metadata to send with the end of the response."""
+
+
 class Profile(Protocol):
     """A scheduling profile, as a handler sees it."""
 
@@ -233,3 +253,36 @@ class ProfileHandler(Protocol):
 
     def choose(self, request: Request, candidates: Candidates, profiles: Mapping[str, Profile]) -> Decision:
         """Run profiles and name the primary one. Raises a Refusal when the request cannot be served."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where a page about each endpoint is had over HTTP."""
+
+    type: ClassVar[str]
+    name: str
+    parameters: Any
+    interval: float | None
+    """Seconds between two readings; None: the base interval."""
+    tls: ssl.SSLContext | None
+
+    def url(self, endpoint: Endpoint) -> URL:
+        """Address of the endpoint's page. Raises ValueError with a text where it can have none."""
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """Reads the pages of a source. One that fails leaves the others of its source their page."""
+
+    type: ClassVar[str]
+    name: str
+    parameters: Any
+
+    def extract(self, page: bytes, row: int) -> None:
+        """Write what the page of the endpoint in that row tells to the table.
+
+        Raises ValueError with a text where it tells nothing of what it should.
+        """
+
+    def forget(self, row: int) -> None:
+        """No page has been had for long: what does not turn stale by itself is not known any more."""

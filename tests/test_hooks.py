@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
 from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import Candidates
@@ -13,7 +14,8 @@ from endpoint_picker.core.errors import ResourceExhausted, ServiceUnavailable
 from endpoint_picker.core.request import Request, Usage
 from endpoint_picker.director import Arrival
 from endpoint_picker.exchange import Exchange
-from endpoint_picker.extproc.messages import HeadersReply, Side
+from endpoint_picker.extproc import codec
+from endpoint_picker.extproc.messages import HeadersReply, Piece, Side
 from tests.fakes.playbook import Playbook, request_body, request_headers, response_body, response_headers
 from tests.fakes.routing import Pool
 
@@ -139,6 +141,24 @@ def test_a_broken_auditor_breaks_nothing(pool: Pool) -> None:
     assert failures(pool) == 1
     assert (pool.open, pool.in_flight) == (0, 0)
     assert pool.sample("llm_d_epp_request_input_tokens_sum") == 7
+
+
+def test_a_reporter_tells_the_data_plane_with_the_end(pool: Pool) -> None:
+    def report(request: Request, usage: Usage) -> Mapping[str, Mapping[str, float]]:
+        return {"envoy.lb": {"cost": 2.0 * (usage.prompt_tokens or 0)}}
+
+    last = conversation(pool, report=report).replies[-1]
+    assert last == Piece(Side.RESPONSE, ANSWER, True, {"envoy.lb": {"cost": 14.0}})
+    message = ext_proc.ProcessingResponse.FromString(codec.encode(last))
+    assert message.dynamic_metadata["envoy.lb"]["cost"] == 14.0
+    assert message.response_body.response.body_mutation.streamed_response.body == ANSWER
+
+
+@pytest.mark.parametrize("answer", [7, {"a": 1}, {"a": {"b": object()}}])
+def test_what_is_no_metadata_is_not_told(pool: Pool, answer: object) -> None:
+    replies = conversation(pool, report=lambda *_: answer).replies
+    assert replies[-1] == Piece(Side.RESPONSE, ANSWER, True)
+    assert failures(pool) == 1
 
 
 def test_learners_that_produce_nothing_learn_too(pool: Pool) -> None:

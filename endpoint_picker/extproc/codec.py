@@ -7,7 +7,6 @@ from typing import Any, Final
 from envoy.config.core.v3 import base_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 from envoy.type.v3 import http_status_pb2
-from google.protobuf import struct_pb2
 from google.protobuf.message import DecodeError
 
 from endpoint_picker.core import wire
@@ -181,10 +180,12 @@ def _served(message: Any) -> str | None:
 def encode(reply: Reply) -> bytes:
     """One `ProcessingResponse`."""
     if type(reply) is Piece:
-        side, data, ends = reply
+        side, data, ends, told = reply
+        if told:
+            return _encode(reply)
         frame = _piece(side, len(data), ends)
         return b"%b%b%b" % (frame, data, _ENDS) if ends else frame + data
-    if type(reply) is HeadersReply and reply.mutation.scores is None:
+    if type(reply) is HeadersReply and reply.mutation.scores is None and reply.mutation.metadata is None:
         return _headers_reply(reply)
     return _encode(reply)
 
@@ -207,11 +208,12 @@ _headers_reply: Final = lru_cache(maxsize=1024)(_encode)
 
 def _response(reply: Reply) -> Any:
     match reply:
-        case Piece(side, data, end_of_stream):
+        case Piece(side, data, end_of_stream, told):
             streamed = ext_proc.StreamedBodyResponse(body=data, end_of_stream=end_of_stream)
             mutation = ext_proc.BodyMutation(streamed_response=streamed)
             body = ext_proc.BodyResponse(response=ext_proc.CommonResponse(body_mutation=mutation))
-            return ext_proc.ProcessingResponse(**{f"{side.value}_body": body})
+            response = ext_proc.ProcessingResponse(**{f"{side.value}_body": body})
+            return _with_metadata(response, Mutation(metadata=told)) if told else response
         case HeadersReply(side, mutation):
             headers = ext_proc.HeadersResponse(response=_common(mutation))
             return _with_metadata(ext_proc.ProcessingResponse(**{f"{side.value}_headers": headers}), mutation)
@@ -258,12 +260,12 @@ def _set(fields: Iterable[tuple[str, str]]) -> list[Any]:
 
 
 def _with_metadata(response: Any, mutation: Mutation) -> Any:
-    if mutation.destination is None:
-        return response
-    fields = {wire.DESTINATION: struct_pb2.Value(string_value=mutation.destination)}
-    if mutation.scores:
-        scores = {place: struct_pb2.Value(number_value=score) for place, score in mutation.scores.items()}
-        fields[wire.SCORES] = struct_pb2.Value(struct_value=struct_pb2.Struct(fields=scores))
-    inner = struct_pb2.Value(struct_value=struct_pb2.Struct(fields=fields))
-    response.dynamic_metadata.CopyFrom(struct_pb2.Struct(fields={wire.DESTINATION_NAMESPACE: inner}))
+    told: dict[str, dict[str, Any]] = {name: dict(keys) for name, keys in (mutation.metadata or {}).items()}
+    if mutation.destination is not None:
+        place = told.setdefault(wire.DESTINATION_NAMESPACE, {})
+        place[wire.DESTINATION] = mutation.destination
+        if mutation.scores:
+            place[wire.SCORES] = dict(mutation.scores)
+    if told:
+        response.dynamic_metadata.update(told)
     return response

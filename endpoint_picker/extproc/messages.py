@@ -78,6 +78,10 @@ class Incoming(NamedTuple):
 # === to Envoy ===
 
 
+Metadata = Mapping[str, Mapping[str, str | float | bool]]
+"""Dynamic metadata: namespace → key → value."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mutation:
     """What changes on the way: headers to set, headers to remove, and the destination."""
@@ -88,6 +92,8 @@ class Mutation:
     """Dynamic metadata `envoy.lb` / destination; the same value is among `set`."""
     scores: Mapping[str, float] | None = None
     """Total of each scored endpoint, shown beside the destination."""
+    metadata: Metadata | None = None
+    """Further dynamic metadata."""
     clear_route_cache: bool = False
 
 
@@ -108,6 +114,7 @@ class Piece(NamedTuple):
     side: Side
     data: bytes
     end_of_stream: bool
+    metadata: Metadata | None = None
 
 
 @dataclass(frozen=True, slots=True)

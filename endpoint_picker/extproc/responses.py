@@ -10,6 +10,7 @@ from typing import Final
 from endpoint_picker.core import wire
 from endpoint_picker.exchange import Exchange
 from endpoint_picker.extproc.messages import (
+    NOTHING,
     Body,
     BodyMode,
     BodyReply,
@@ -18,6 +19,7 @@ from endpoint_picker.extproc.messages import (
     HeadersReply,
     Modes,
     Mutation,
+    Piece,
     Reply,
     Side,
     TrailersReply,
@@ -33,8 +35,13 @@ MARK: Final = Mutation(set=((wire.WENT_THROUGH, "true"),))
 
 def marked(exchange: Exchange) -> Mutation:
     """What the header of a response takes along."""
-    more = exchange.fields()
-    return Mutation(set=(*MARK.set, *more)) if more else MARK
+    more, told = exchange.fields(), exchange.metadata
+    return Mutation(set=(*MARK.set, *more), metadata=told or None) if more or told else MARK
+
+
+def ended(exchange: Exchange) -> Mutation:
+    """What the end of a response takes along."""
+    return Mutation(metadata=exchange.metadata) if exchange.metadata else NOTHING
 
 
 def half_for(modes: Modes, exchange: Exchange) -> Half:
@@ -80,7 +87,8 @@ class Duplex:
             data = self._restorer.feed(data)
         if body.end_of_stream:
             self._exchange.end(complete=True)
-            return pieces(SIDE, self._rest(data), end_of_stream=True)
+            *before, last = pieces(SIDE, self._rest(data), end_of_stream=True)
+            return [*before, self._told(last)]
         if self._holds:
             self._held.append(data)
             self._held_bytes += len(data)
@@ -92,7 +100,8 @@ class Duplex:
 
     def trailers(self) -> list[Reply]:
         self._exchange.end(complete=True)
-        return [*pieces(SIDE, self._rest(b""), end_of_stream=False), TrailersReply(SIDE)]
+        rest = pieces(SIDE, self._rest(b""), end_of_stream=False)
+        return [*rest, TrailersReply(SIDE, ended(self._exchange))]
 
     def close(self) -> None:
         self._held.clear()
@@ -105,6 +114,10 @@ class Duplex:
         if self._restorer is not None:
             data += self._restorer.flush()
         return data
+
+    def _told(self, last: Reply) -> Reply:
+        told = self._exchange.metadata
+        return last._replace(metadata=told) if told and isinstance(last, Piece) else last
 
     def _take(self) -> bytes:
         whole = b"".join(self._held)
@@ -137,17 +150,18 @@ class LockStep:
         self._exchange.response_chunk(body.data)
         if body.end_of_stream:
             self._exchange.end(complete=True)
+        told = self._exchange.metadata or None
         if self._restorer is None:
-            return [BodyReply(SIDE)]
+            return [BodyReply(SIDE, None, Mutation(metadata=told))]
         data = self._restorer.feed(body.data) + self._restorer.flush()
         if data == body.data:
-            return [BodyReply(SIDE)]
+            return [BodyReply(SIDE, None, Mutation(metadata=told))]
         length = (("content-length", str(len(data))),) if self._declares else ()
-        return [BodyReply(SIDE, data, Mutation(set=length))]
+        return [BodyReply(SIDE, data, Mutation(set=length, metadata=told))]
 
     def trailers(self) -> list[Reply]:
         self._exchange.end(complete=True)
-        return [TrailersReply(SIDE)]
+        return [TrailersReply(SIDE, ended(self._exchange))]
 
     def close(self) -> None:
         pass  # nothing is held from one message to the next
