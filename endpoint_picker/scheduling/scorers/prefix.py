@@ -59,3 +59,10 @@ class PrefixCache(Plugin):
             return share
         length: Vector = np.minimum(1.0, blocks * (match.block_size / self._scale)) ** 2
         return self._weight * length + (1.0 - self._weight) * share
+
+
+class MulticlusterPrefixCache(PrefixCache):
+    """`multicluster-prefix-cache-scorer`: the same where each endpoint stands for a cluster."""
+
+    type = "multicluster-prefix-cache-scorer"
+    stability = "alpha"
