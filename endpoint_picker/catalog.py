@@ -108,6 +108,9 @@ DEPRECATED: Final[Mapping[str, str]] = {
 }
 """Type that still works → what to write instead."""
 
+RENAMED: Final[Mapping[str, str]] = {"active-request-filter": "utilization-filter"}
+"""Type of the past that works no more, and that resembles another one → what took its place."""
+
 _LATER: Final = """
     prefix-cache-affinity-filter slo-headroom-tier-filter
     no-hit-lru-scorer precise-prefix-cache-scorer mm-embeddings-cache-scorer
@@ -143,9 +146,7 @@ class Catalog:
         """The class of a type. Raises ConfigError, which begins with `where`, when it may not be used."""
         if plugin_type in DEPRECATED:
             log.warning("%s: type %s is deprecated; write %s", where, plugin_type, DEPRECATED[plugin_type])
-        found = self.classes.get(ALIASES.get(plugin_type, plugin_type))
-        if found is None:
-            raise ConfigError(f"{where}: {self._why_not(plugin_type)}")
+        found = self.named(plugin_type, where)
         if found.stability == "alpha" and not allow_experimental:
             raise ConfigError(
                 f"{where}: type {plugin_type} has Alpha stability level; "
@@ -153,7 +154,16 @@ class Catalog:
             )
         return found
 
+    def named(self, plugin_type: str, where: str) -> type[Plugin]:
+        """The same, whether it may be used or not."""
+        found = self.classes.get(ALIASES.get(plugin_type, plugin_type))
+        if found is None:
+            raise ConfigError(f"{where}: {self._why_not(plugin_type)}")
+        return found
+
     def _why_not(self, plugin_type: str) -> str:
+        if plugin_type in RENAMED:
+            return f"plugin type '{plugin_type}' is not registered; write {RENAMED[plugin_type]}"
         if plugin_type in LATER:
             return (
                 f"plugin type '{plugin_type}' is not in this version; remove the plugin and what refers to it"

@@ -1,22 +1,24 @@
-"""Flags, nothing else: what a person types becomes `Options`."""
+"""Flags: what a person types becomes `Options`, or goes to the command that it names."""
 
 import argparse
 import asyncio
-import difflib
-import re
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 
 import uvloop
 
 from endpoint_picker import __version__
-from endpoint_picker.app import SHELLS, App, Options
+from endpoint_picker.app import SHELLS, App
+from endpoint_picker.commands import check, plugins
+from endpoint_picker.commands.arguments import ArgumentParser
 from endpoint_picker.config import units
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.observability import logs
+from endpoint_picker.options import Options
 
 N = TypeVar("N", int, float)
 
@@ -24,9 +26,31 @@ SHORTEST_REFRESH: Final = 0.05
 """Seconds; a shorter interval is raised to it, as deployments in the field expect."""
 
 
+COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {"check": check.run, "plugins": plugins.run}
+"""What can be asked of the program beside serving, which is what it does when nothing is named."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the picker; answers the exit code."""
-    flags = parser().parse_args(argv)
+    """Run the command that is named, else the picker; answers the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments and arguments[0] in COMMANDS:
+        return _answered(COMMANDS[arguments[0]], arguments[1:])
+    return _serve(arguments)
+
+
+def _answered(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    try:
+        code = command(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has seen enough; what is left must not be written when the interpreter ends either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _serve(arguments: Sequence[str]) -> int:
+    flags = parser().parse_args(arguments)
     try:
         logs.configure(flags.v, flags.zap_encoder)
         app = App(options(flags))
@@ -210,12 +234,16 @@ REFUSED: Final = {
 
 def parser() -> argparse.ArgumentParser:
     """All flags, grouped as `--help` shows them."""
-    whole = _Parser(
+    whole = ArgumentParser(
         prog="endpoint-picker",
         description="Picks the model replica that serves each request: an ext_proc server for Envoy.",
-        epilog="Name the replicas with --endpoints, or with the plugin file-discovery in the configuration.",
+        usage="endpoint-picker [options]\n       endpoint-picker {check,plugins} --help",
+        epilog="Name the replicas with --endpoints, or with the plugin file-discovery in the configuration. "
+        "`endpoint-picker check` validates configurations without serving, and `endpoint-picker plugins` "
+        "lists what they can name.",
         allow_abbrev=False,
     )
+    whole.commands = COMMANDS.keys()
     whole.add_argument("--version", action="version", version=__version__)
     for title, flags in {
         "what to serve": POOL,
@@ -279,12 +307,3 @@ def options(flags: argparse.Namespace) -> Options:
         emit_scores=flags.emit_endpoint_scores,
         seed=flags.seed,
     )
-
-
-class _Parser(argparse.ArgumentParser):
-    """Names the nearest flag where an unknown one is given."""
-
-    def error(self, message: str) -> NoReturn:
-        unknown = re.search(r"unrecognized arguments: (--?[\w-]+)", message)
-        near = difflib.get_close_matches(unknown[1], self._option_string_actions, 1) if unknown else []
-        super().error(f"{message} (did you mean {near[0]}?)" if near else message)

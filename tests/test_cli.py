@@ -1,11 +1,13 @@
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from endpoint_picker import cli
-from endpoint_picker.options import Options
 from endpoint_picker.core.errors import ConfigError
+from endpoint_picker.options import Options
 
 
 def options(*flags: str) -> Options:
@@ -143,3 +145,22 @@ def test_a_bad_endpoints_file_ends_the_start(tmp_path: Path, capsys: pytest.Capt
 def test_a_switch_that_is_neither_is_refused() -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         cli.switch("perhaps")
+
+
+def test_a_command_that_is_mistyped_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["chek"])
+    assert "did you mean check?" in capsys.readouterr().err
+
+
+def test_who_stops_reading_ends_a_command_quietly() -> None:
+    command = f"{sys.executable} -m endpoint_picker plugins --json | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("[\n", "")
+
+
+def test_help_tells_of_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"endpoint-picker {command}" in " ".join(text.split()) for command in cli.COMMANDS)
