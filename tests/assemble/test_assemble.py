@@ -28,16 +28,14 @@ from tests.fakes.pool import candidates_of, table_of, wiring_of
 
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "golden" / "epp-configs"
 MISSING = {
-    "dp-epp-config": "data-parallel-profile-handler",
     "epp-burst-prefix-cache-config": "vllm",
-    "epp-estimate-prefix-cache-config": "load-aware-scorer",
     "epp-mm-embeddings-cache-config": "vllm",
     "epp-precise-prefix-cache-config": "vllm",
     "pd-epp-config": "disagg-profile-handler",
     "pd-topology-epp-config": "topology-extractor",
     "probabilistic-admitter-epp-config": "probabilistic-admitter",
-    "sim-e-p-d-epp-config": "encode-filter",
-    "sim-e-pd-epp-config": "encode-filter",
+    "sim-e-p-d-epp-config": "always-disagg-multimodal-decider",
+    "sim-e-pd-epp-config": "always-disagg-multimodal-decider",
     "sim-epp-gpu-config": "dcgm-data-source",
     "sim-epp-kvcache-config": "vllm",
     "sim-epp-no-hit-lru": "precise-prefix-cache-producer",

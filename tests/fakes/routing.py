@@ -29,6 +29,7 @@ class Pool:
         lora: Sequence[frozenset[str]] = (),
         *,
         config: str = "",
+        experimental: bool = False,
     ) -> None:
         self.now = 1000.0
         """The clock; tests move it."""
@@ -38,7 +39,7 @@ class Pool:
         self.metrics.watch(self.table)
         self._ledger = Ledger(self.table)
         self._wiring = Wiring(self.table, self.metrics, clock=self._clock)
-        self._assembly = assemble(load.load(config), self._wiring)
+        self._assembly = assemble(load.load(config), self._wiring, allow_experimental=experimental)
         self.producers = self._assembly.producers
         self.observe(waiting, kv_usage or [0.0] * len(waiting), lora)
         self.rebuild()

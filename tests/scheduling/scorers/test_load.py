@@ -11,8 +11,10 @@ from endpoint_picker.scheduling.scorers.load import (
     ActiveParameters,
     ActiveRequests,
     KvUsage,
+    LoadAware,
     Queue,
     Running,
+    ThresholdParameters,
     TokenLoad,
     TokenLoadParameters,
 )
@@ -124,3 +126,26 @@ def test_the_facts_are_those_of_the_named_producer() -> None:
     tokens = TokenLoad("t", TokenLoadParameters(in_flight_load_producer_name="mine"), wiring)
     assert list(named.requires()) == [in_flight_load("mine")]
     assert list(tokens.requires()) == [in_flight_load("mine"), uncached_tokens("mine")]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "scores"),
+    [
+        # 0.5 * (1 - 0/128), 0.5 * (1 - 32/128), 0.5 * (1 - 128/128), and no less beyond
+        (128, [0.5, 0.375, 0.0, 0.0]),
+        (64, [0.5, 0.25, 0.0, 0.0]),
+        (0, [0.5, 0.375, 0.0, 0.0]),
+        (-1, [0.5, 0.375, 0.0, 0.0]),
+    ],
+)
+def test_load_aware_falls_from_one_half_to_0_at_the_threshold(threshold: int, scores: list[float]) -> None:
+    table = table_of([Gauges(waiting=queue) for queue in (0, 32, 128, 1000)])
+    scorer = LoadAware("l", ThresholdParameters(threshold=threshold), wiring_of(table))
+    assert scorer.score(request_with(table), candidates_of(table)).tolist() == scores
+
+
+def test_load_aware_takes_a_replica_that_nobody_can_see_for_average() -> None:
+    # mean of 0 and 64 is 32: 0.5 * (1 - 32/128)
+    table = table_of([Gauges(waiting=0), Gauges(waiting=64), Gauges()])
+    scorer = LoadAware("l", ThresholdParameters(), wiring_of(table))
+    assert scorer.score(request_with(table), candidates_of(table)).tolist() == [0.5, 0.25, 0.375]
