@@ -66,6 +66,8 @@ class Guard:
 
     def run(self, steps: Sequence[Step], *arguments: Any) -> None:
         """Call all of them."""
+        if not steps:
+            return
         now = self._clock()
         for step in steps:
             try:

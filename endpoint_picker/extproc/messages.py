@@ -82,8 +82,7 @@ Metadata = Mapping[str, Mapping[str, str | float | bool]]
 """Dynamic metadata: namespace → key → value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mutation:
+class Mutation(NamedTuple):
     """What changes on the way: headers to set, headers to remove, and the destination."""
 
     set: tuple[tuple[str, str], ...] = ()
