@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Final
 
-from endpoint_picker.admission import saturation
+from endpoint_picker.admission import admitters, identity, reporting, saturation, screeners
 from endpoint_picker.config import hints
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.datalayer.discovery import FileDiscovery
@@ -39,6 +39,13 @@ GROUP: Final = "endpoint_picker.plugins"
 """Entry point group of plugins from other packages."""
 
 TABLE: Final[Mapping[str, type[Plugin]]] = {
+    # before the profile runs, and after the answer
+    "agent-identity": identity.AgentIdentity,
+    "disaggregatedset-rollout-screener": screeners.Rollout,
+    "probabilistic-admitter": admitters.Probabilistic,
+    "latency-slo-admitter": admitters.LatencySlo,
+    "request-attribute-reporter": reporting.AttributeReporter,
+    "destination-endpoint-served-verifier": reporting.ServedVerifier,
     # parsers
     "openai-parser": OpenAI,
     "anthropic-parser": Anthropic,
@@ -121,8 +128,6 @@ _LATER: Final = """
     always-disagg-multimodal-decider
     precise-prefix-cache-producer burst-prefix-cache-producer multicluster-approx-prefix-cache-producer
     p2p-source-producer mm-embeddings-cache-producer predicted-latency-producer
-    disaggregatedset-rollout-screener latency-slo-admitter probabilistic-admitter agent-identity
-    request-attribute-reporter destination-endpoint-served-verifier
     sglanghttp-parser vllmgrpc-parser vertexai-parser
     global-strict-fairness-policy round-robin-fairness-policy program-aware-fairness
     fcfs-ordering-policy edf-ordering-policy slo-deadline-ordering-policy static-usage-limit-policy

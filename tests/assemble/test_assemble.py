@@ -33,7 +33,6 @@ MISSING = {
     "epp-precise-prefix-cache-config": "vllm",
     "pd-epp-config": "disagg-profile-handler",
     "pd-topology-epp-config": "topology-extractor",
-    "probabilistic-admitter-epp-config": "probabilistic-admitter",
     "sim-e-p-d-epp-config": "always-disagg-multimodal-decider",
     "sim-e-pd-epp-config": "always-disagg-multimodal-decider",
     "sim-epp-gpu-config": "dcgm-data-source",

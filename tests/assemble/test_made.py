@@ -56,7 +56,7 @@ def layer(*sources: Document, **rest: Any) -> Document:
             only(plugin("queue-scorrer")),
             "plugin type 'queue-scorrer' is not registered; did you mean \"queue-scorer\"?",
         ),
-        (only(plugin("dcgm-extractor")), "'dcgm-extractor' is not in this version"),
+        (only(plugin("k8s-notification-source")), "'k8s-notification-source' is not in this version"),
         (only(plugin("alpha-plugin")), "type alpha-plugin has Alpha stability level; allow it with"),
         (only(plugin("refusing-plugin")), '"refusing-plugin" (type refusing-plugin): the moon is full'),
         (
