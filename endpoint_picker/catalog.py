@@ -21,15 +21,23 @@ from endpoint_picker.parsing.openai import OpenAI
 from endpoint_picker.parsing.passthrough import Passthrough
 from endpoint_picker.parsing.vllm import VllmHttp
 from endpoint_picker.plugin import Plugin
-from endpoint_picker.producers import inflight, prefix_approx, session, tokens
+from endpoint_picker.producers import (
+    encoders,
+    inflight,
+    prefix_approx,
+    prefix_burst,
+    prefix_multicluster,
+    session,
+    tokens,
+)
 from endpoint_picker.scheduling import context_length, handler, pickers
+from endpoint_picker.scheduling.filters import affinity, labels, roles, slo, testing, utilization
 from endpoint_picker.scheduling.filters import attributes as attribute_filters
-from endpoint_picker.scheduling.filters import labels, roles, testing, utilization
 from endpoint_picker.scheduling.filters import session as session_filters
 from endpoint_picker.scheduling.filters import topology as topology_filters
 from endpoint_picker.scheduling.scorers import attributes as attribute_scorers
 from endpoint_picker.scheduling.scorers import labels as label_scorers
-from endpoint_picker.scheduling.scorers import load, lora, multicluster, prefix
+from endpoint_picker.scheduling.scorers import latency, load, lora, media, multicluster, no_hit_lru, prefix
 from endpoint_picker.scheduling.scorers import session as session_scorers
 from endpoint_picker.scheduling.scorers import topology as topology_scorers
 
@@ -54,6 +62,9 @@ TABLE: Final[Mapping[str, type[Plugin]]] = {
     # producers
     "token-producer": tokens.TokenEstimate,
     "approx-prefix-cache-producer": prefix_approx.ApproximatePrefix,
+    "burst-prefix-cache-producer": prefix_burst.BurstPrefix,
+    "multicluster-approx-prefix-cache-producer": prefix_multicluster.MulticlusterPrefix,
+    "mm-embeddings-cache-producer": encoders.EncoderCache,
     "inflight-load-producer": inflight.InFlight,
     "session-id-producer": session.SessionId,
     # filters
@@ -67,6 +78,8 @@ TABLE: Final[Mapping[str, type[Plugin]]] = {
     "topology-affinity-filter": topology_filters.TopologyAffinity,
     "session-affinity-filter": session_filters.SessionAffinity,
     "multicluster-session-affinity-filter": session_filters.MulticlusterSessionAffinity,
+    "prefix-cache-affinity-filter": affinity.PrefixAffinity,
+    "slo-headroom-tier-filter": slo.HeadroomTier,
     "header-based-testing-filter": testing.HeaderBasedTesting,
     # filter and scorer in one
     "context-length-aware": context_length.ContextLengthAware,
@@ -77,6 +90,9 @@ TABLE: Final[Mapping[str, type[Plugin]]] = {
     "active-request-scorer": load.ActiveRequests,
     "token-load-scorer": load.TokenLoad,
     "prefix-cache-scorer": prefix.PrefixCache,
+    "no-hit-lru-scorer": no_hit_lru.NoHitLru,
+    "mm-embeddings-cache-scorer": media.EncodedMedia,
+    "latency-scorer": latency.Latency,
     "lora-affinity-scorer": lora.LoraAffinity,
     "load-aware-scorer": load.LoadAware,
     "session-affinity-scorer": session_scorers.SessionAffinity,
@@ -85,6 +101,7 @@ TABLE: Final[Mapping[str, type[Plugin]]] = {
     "topology-affinity-scorer": topology_scorers.TopologyAffinity,
     "multicluster-queue-scorer": multicluster.Queue,
     "multicluster-kv-cache-utilization-scorer": multicluster.KvUsage,
+    "multicluster-prefix-cache-scorer": prefix.MulticlusterPrefixCache,
     # saturation detectors, filters as well
     "utilization-detector": saturation.Utilization,
     "concurrency-detector": saturation.Concurrency,
@@ -119,15 +136,12 @@ RENAMED: Final[Mapping[str, str]] = {"active-request-filter": "utilization-filte
 """Type of the past that works no more, and that resembles another one → what took its place."""
 
 _LATER: Final = """
-    prefix-cache-affinity-filter slo-headroom-tier-filter
-    no-hit-lru-scorer precise-prefix-cache-scorer mm-embeddings-cache-scorer
-    latency-scorer
-    multicluster-prefix-cache-scorer
+    precise-prefix-cache-scorer
     disagg-profile-handler pd-profile-handler
     disagg-headers-handler prefill-header-handler always-disagg-pd-decider prefix-based-pd-decider
     always-disagg-multimodal-decider
-    precise-prefix-cache-producer burst-prefix-cache-producer multicluster-approx-prefix-cache-producer
-    p2p-source-producer mm-embeddings-cache-producer predicted-latency-producer
+    precise-prefix-cache-producer
+    p2p-source-producer predicted-latency-producer
     sglanghttp-parser vllmgrpc-parser vertexai-parser
     global-strict-fairness-policy round-robin-fairness-policy program-aware-fairness
     fcfs-ordering-policy edf-ordering-policy slo-deadline-ordering-policy static-usage-limit-policy

@@ -173,3 +173,12 @@ def test_whoever_is_picked_by_best_score_is_the_one_unused_for_longest(first: li
         order.append(best)
         use(scorer, best)
     assert sorted(order) == list(range(5))
+
+
+def test_who_has_left_takes_nobody_elses_place() -> None:
+    table, scorer = pool(4, lru_size=2)
+    use(scorer, 1, 0)
+    table.replace([endpoint(1), endpoint(2), endpoint(3)])
+    use(scorer, 2)
+    # 3 never, then 1 (which is still remembered), then 2.
+    assert scores(scorer) == [0.5, 0.0, 1.0]
