@@ -13,13 +13,25 @@ from typing import Final
 from endpoint_picker.admission import admitters, identity, reporting, saturation, screeners
 from endpoint_picker.config import hints
 from endpoint_picker.core.errors import ConfigError
-from endpoint_picker.datalayer.discovery import FileDiscovery
+from endpoint_picker.datalayer.dcgm import DcgmExtractor
+from endpoint_picker.datalayer.discovery import FileDiscovery, MulticlusterFileDiscovery
 from endpoint_picker.datalayer.extract import CoreMetricsExtractor
-from endpoint_picker.datalayer.sources import MetricsSource
+from endpoint_picker.datalayer.models import ModelsExtractor
+from endpoint_picker.datalayer.multicluster import MulticlusterExtractor
+from endpoint_picker.datalayer.sources import (
+    DcgmSource,
+    MetricsSource,
+    ModelsSource,
+    MulticlusterMetricsSource,
+)
+from endpoint_picker.datalayer.topology import TopologyExtractor
 from endpoint_picker.parsing.anthropic import Anthropic
 from endpoint_picker.parsing.openai import OpenAI
 from endpoint_picker.parsing.passthrough import Passthrough
+from endpoint_picker.parsing.sglang import SGLangHttp
+from endpoint_picker.parsing.vertexai import VertexAI
 from endpoint_picker.parsing.vllm import VllmHttp
+from endpoint_picker.parsing.vllm_grpc import VllmGrpc
 from endpoint_picker.plugin import Plugin
 from endpoint_picker.producers import (
     encoders,
@@ -58,6 +70,9 @@ TABLE: Final[Mapping[str, type[Plugin]]] = {
     "openai-parser": OpenAI,
     "anthropic-parser": Anthropic,
     "vllmhttp-parser": VllmHttp,
+    "sglanghttp-parser": SGLangHttp,
+    "vllmgrpc-parser": VllmGrpc,
+    "vertexai-parser": VertexAI,
     "passthrough-parser": Passthrough,
     # producers
     "token-producer": tokens.TokenEstimate,
@@ -116,7 +131,15 @@ TABLE: Final[Mapping[str, type[Plugin]]] = {
     # data layer
     "metrics-data-source": MetricsSource,
     "core-metrics-extractor": CoreMetricsExtractor,
+    "models-data-source": ModelsSource,
+    "models-data-extractor": ModelsExtractor,
+    "dcgm-data-source": DcgmSource,
+    "dcgm-extractor": DcgmExtractor,
+    "multicluster-metrics-data-source": MulticlusterMetricsSource,
+    "multicluster-metrics-extractor": MulticlusterExtractor,
+    "topology-extractor": TopologyExtractor,
     "file-discovery": FileDiscovery,
+    "multicluster-file-discovery": MulticlusterFileDiscovery,
 }
 
 ALIASES: Final[Mapping[str, str]] = {
@@ -142,14 +165,11 @@ _LATER: Final = """
     always-disagg-multimodal-decider
     precise-prefix-cache-producer
     p2p-source-producer predicted-latency-producer
-    sglanghttp-parser vllmgrpc-parser vertexai-parser
     global-strict-fairness-policy round-robin-fairness-policy program-aware-fairness
     fcfs-ordering-policy edf-ordering-policy slo-deadline-ordering-policy static-usage-limit-policy
     priority-holdback-policy soft-reflective-ceiling-policy sheddable-eviction-filter
     priority-then-time-eviction-order-policy
-    models-data-source models-data-extractor dcgm-data-source dcgm-extractor topology-extractor
-    k8s-notification-source endpoint-notification-source multicluster-metrics-data-source
-    multicluster-metrics-extractor
+    k8s-notification-source endpoint-notification-source
 """
 LATER: Final = frozenset(_LATER.split())
 """Types that the field knows and this version does not have."""

@@ -61,6 +61,8 @@ def test_every_entry_is_complete(name: str) -> None:
         ("-producer", "produce"),
         ("-profile-handler", "choose"),
         ("-parser", "parse"),
+        ("-data-source", "url"),
+        ("-discovery", "load"),
     ],
 )
 def test_types_do_what_their_names_say(suffix: str, method: str) -> None:
@@ -72,6 +74,7 @@ def test_types_do_what_their_names_say(suffix: str, method: str) -> None:
         "context-length-aware",
         "utilization-detector",
         "concurrency-detector",
+        "topology-extractor",
     }
 
 

@@ -22,7 +22,8 @@ from endpoint_picker.datalayer.discovery import FileDiscovery
 from endpoint_picker.datalayer.extract import CoreMetricsExtractor
 from endpoint_picker.datalayer.scrape import Feed
 from endpoint_picker.datalayer.sources import MetricsSource
-from endpoint_picker.plugin import Detector, Parser, Plugin, Producer, Wiring
+from endpoint_picker.datalayer.topology import TopologyExtractor
+from endpoint_picker.plugin import Detector, Extractor, Parser, Plugin, Producer, Source, Wiring
 from endpoint_picker.scheduling.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
@@ -91,29 +92,34 @@ def _parsers(made: Made) -> Iterator[Parser]:
 
 def _feeds(made: Made) -> Iterator[Feed]:
     layer = made.config.data_layer
-    named = {source.plugin_ref for source in layer.sources}
+    types: set[str] = set()
     for position, block in enumerate(layer.sources):
         where = f"dataLayer.sources[{position}]"
-        source = made.expected(block.plugin_ref, MetricsSource, "a data source", where=where)
+        source = made.expected(block.plugin_ref, Source, "a data source", where=where)  # type: ignore[type-abstract]
+        types.add(source.type)
         yield Feed(source, _extractors(made, block.extractors, where))
-    if layer.inject_defaults and MetricsSource.type not in named:
-        made.ensure(MetricsSource.type)
-        made.ensure(CoreMetricsExtractor.type)
-        pair = [Reference(plugin_ref=CoreMetricsExtractor.type)]
-        source = made.expected(MetricsSource.type, MetricsSource, "a data source", where="dataLayer")
-        yield Feed(source, _extractors(made, pair, "dataLayer"))
-    elif not named:
+    # By type: under another name the source of the metrics is no other, and two would read each page twice.
+    if layer.inject_defaults and MetricsSource.type not in types:
+        yield _default_feed(made)
+    elif not types and not made.of(TopologyExtractor):
         raise made.wrong(
             "data layer enabled but no data sources configured; name one in dataLayer.sources or leave "
             "injectDefaults on"
         )
 
 
-def _extractors(made: Made, references: Sequence[Reference], where: str) -> tuple[CoreMetricsExtractor, ...]:
-    found: dict[str, CoreMetricsExtractor] = {}
+def _default_feed(made: Made) -> Feed:
+    for plugin_type in (MetricsSource.type, CoreMetricsExtractor.type):
+        made.ensure(plugin_type)
+    source = made.expected(MetricsSource.type, MetricsSource, "a data source", where="dataLayer")
+    return Feed(source, _extractors(made, [Reference(plugin_ref=CoreMetricsExtractor.type)], "dataLayer"))
+
+
+def _extractors(made: Made, references: Sequence[Reference], where: str) -> tuple[Extractor, ...]:
+    found: dict[str, Extractor] = {}
     for position, reference in enumerate(references):
         place = f"{where}.extractors[{position}]"
-        extractor = made.expected(reference.plugin_ref, CoreMetricsExtractor, "an extractor", where=place)
+        extractor = made.expected(reference.plugin_ref, Extractor, "an extractor", where=place)  # type: ignore[type-abstract]
         if extractor.type in found:
             raise made.wrong(f"{place}: a second extractor of the type {extractor.type}; keep one")
         found[extractor.type] = extractor

@@ -80,6 +80,15 @@ class Gauges:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model, or an adapter of one, that a replica serves."""
+
+    name: str
+    parent: str = ""
+    """The model that it is an adapter of."""
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What a new list of endpoints changed: the endpoints that came and the ones that went."""
 
@@ -135,6 +144,8 @@ class EndpointTable:
             setattr(self, name, np.full(capacity, empty, dtype))
         self.lora_running: list[frozenset[str]] = [frozenset()] * capacity
         self.lora_waiting: list[frozenset[str]] = [frozenset()] * capacity
+        self.models: list[tuple[ServedModel, ...]] = [()] * capacity
+        """What each row's replica says that it serves; empty: not known."""
         self._scalars: dict[tuple[str, str], Vector] = {}
         """(attribute, producer) → its values."""
         self._endpoints: list[Endpoint | None] = [None] * capacity
@@ -239,6 +250,7 @@ class EndpointTable:
         for values in self._scalars.values():
             values[row] = np.nan
         self.lora_running[row] = self.lora_waiting[row] = frozenset()
+        self.models[row] = ()
         self._endpoints[row] = endpoint
         self._rows[endpoint.id] = row
 
@@ -257,6 +269,7 @@ class EndpointTable:
             self._scalars[key] = np.concatenate([values, np.full(extra, np.nan)])
         self.lora_running += [frozenset()] * extra
         self.lora_waiting += [frozenset()] * extra
+        self.models += [()] * extra
         self._endpoints += [None] * extra
 
     def _changed(self) -> None:

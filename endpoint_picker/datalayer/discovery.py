@@ -46,6 +46,8 @@ class FileDiscovery(Plugin):
 
     type = "file-discovery"
     schema = FileParameters
+    place = staticmethod(records.address)
+    """How the addresses of endpoints are read."""
 
     def __init__(self, name: str, parameters: FileParameters, wiring: Wiring) -> None:
         super().__init__(name, parameters, wiring)
@@ -59,7 +61,7 @@ class FileDiscovery(Plugin):
     def load(self) -> Change:
         """Read the file into the table. Raises ConfigError."""
         self._last = read_file(self.path)
-        return self._take(parse(self._last, self.path))
+        return self._take(parse(self._last, self.path, self.place))
 
     async def watch(
         self, changed: Callable[[], None], *, poll: float = POLL_SECONDS, settle: float = SETTLE_SECONDS
@@ -85,7 +87,7 @@ class FileDiscovery(Plugin):
             return False  # still being written: the next look will tell
         self._last = seen
         try:
-            listing = await asyncio.to_thread(_parse_seen, seen, self.path)
+            listing = await asyncio.to_thread(_parse_seen, seen, self.path, self.place)
         except ConfigError as error:
             self._good = False
             log.error("%s; the last good list of %d endpoints stays", error, len(self.wiring.table))
@@ -111,6 +113,17 @@ class FileDiscovery(Plugin):
         )
 
 
+class MulticlusterFileDiscovery(FileDiscovery):
+    """`multicluster-file-discovery`: the pool is the clusters of a file, each behind a gateway.
+
+    A gateway may be named by its host. Its metrics may be elsewhere; labels say so (see `sources`).
+    """
+
+    type = "multicluster-file-discovery"
+    stability = "alpha"
+    place = staticmethod(records.host)
+
+
 def read_file(path: str) -> bytes:
     """Contents of an endpoints file. Raises ConfigError when it cannot be read or is too large."""
     try:
@@ -127,13 +140,13 @@ def read_file(path: str) -> bytes:
     return content
 
 
-def parse(content: bytes, source: str) -> Listing:
+def parse(content: bytes, source: str, place: records.Place = records.address) -> Listing:
     """What a file lists. Raises ConfigError."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    return records.read(document.read(text, source), source)
+    return records.read(document.read(text, source), source, place)
 
 
 def _without_blocking(path: str, flags: int) -> int:
@@ -148,10 +161,10 @@ def _seen(path: str) -> bytes | str:
         return str(error)
 
 
-def _parse_seen(seen: bytes | str, path: str) -> Listing:
+def _parse_seen(seen: bytes | str, path: str, place: records.Place) -> Listing:
     if isinstance(seen, str):
         raise ConfigError(seen)
-    return parse(seen, path)
+    return parse(seen, path, place)
 
 
 # === the flag ===

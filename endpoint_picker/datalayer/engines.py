@@ -142,8 +142,20 @@ def _check(entry: EngineConfig, where: str, taken: set[str]) -> None:
     for field in msgspec.structs.fields(entry):
         if field.name.endswith("_spec"):
             _check_spec(getattr(entry, field.name), f"{where}.{field.encode_name}")
+    keys: set[str] = set()
     for number, metric in enumerate(entry.custom_metrics):
-        _check_spec(metric.metric_spec, f"{where}.customMetrics[{number}].metricSpec")
+        _check_custom(metric, f"{where}.customMetrics[{number}]", keys)
+
+
+def _check_custom(metric: CustomMetric, where: str, taken: set[str]) -> None:
+    if not metric.attribute_key:
+        raise ValueError(f"{where}.attributeKey: is empty; name the attribute that the metric becomes")
+    if metric.attribute_key in taken:
+        raise ValueError(f'{where}.attributeKey: "{metric.attribute_key}" is there twice; remove one')
+    if not metric.metric_spec.strip():
+        raise ValueError(f"{where}.metricSpec: is empty; write name or name{{label=value}}")
+    taken.add(metric.attribute_key)
+    _check_spec(metric.metric_spec, f"{where}.metricSpec")
 
 
 def _check_spec(text: str, where: str) -> None:

@@ -4,31 +4,32 @@ The page is a claim, not a fact: what cannot be true becomes "not known", and a 
 its engine should publish is an error, so that a wrong port or engine label shows instead of looking idle.
 """
 
-import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from endpoint_picker.core.endpoints import Gauges
 from endpoint_picker.datalayer import engines
 from endpoint_picker.datalayer.engines import EngineConfig, Spec
 from endpoint_picker.datalayer.page import Families, Series
+from endpoint_picker.datalayer.series import (
+    MOST,
+    ExtractError,
+    Found,
+    Scalars,
+    count,
+    matching,
+    newest,
+    share,
+)
 from endpoint_picker.plugin import Parameters, Plugin, Wiring
-
-log = logging.getLogger(__name__)
 
 LEGACY_ENGINE_LABEL: Final = "inference.networking.k8s.io/engine-type"
 RANKED_ENGINE: Final = "vllm"
 """The engine that puts one series for each data-parallel rank on one page."""
 RANK_LABEL: Final = "engine"
-MOST: Final = 1e12
-"""No count of requests, blocks or adapters is larger."""
 
 _NOTHING: Final = Gauges()
-
-
-class ExtractError(Exception):
-    """The page has nothing of what its engine should publish."""
 
 
 class Reader:
@@ -58,12 +59,12 @@ class Reader:
     def read(self, page: bytes) -> Gauges:
         """What the page tells. Raises ExtractError when that is nothing at all, and nothing else."""
         found = self._families.read(page)
-        running, waiting, max_lora = self._lora_state(_matching(found, self._lora))
+        running, waiting, max_lora = self._lora_state(matching(found, self._lora))
         block_size, num_blocks = self._cache_size(found)
         gauges = Gauges(
-            waiting=_count(self._value(found, self._queued, sum)),
-            running=_count(self._value(found, self._running, sum)),
-            kv_usage=_share(self._value(found, self._kv_usage, _mean)),
+            waiting=count(self._value(found, self._queued, sum)),
+            running=count(self._value(found, self._running, sum)),
+            kv_usage=share(self._value(found, self._kv_usage, _mean)),
             block_size=block_size,
             num_blocks=num_blocks,
             max_lora=max_lora,
@@ -76,25 +77,25 @@ class Reader:
 
     def _value(
         self,
-        found: Mapping[str, Sequence[Series]],
+        found: Found,
         spec: Spec | None,
         over_ranks: Callable[[Sequence[float]], float],
     ) -> float | None:
-        series = _matching(found, spec)
+        series = matching(found, spec)
         if not series:
             return None
         if len(series) > 1 and self._ranked and _differ_in_rank_only(series):
             values = [one.value for one in series]
             return over_ranks(values) if all(0.0 <= value < math.inf for value in values) else math.nan
-        return _newest(series).value
+        return newest(series).value
 
-    def _cache_size(self, found: Mapping[str, Sequence[Series]]) -> tuple[int | None, int | None]:
+    def _cache_size(self, found: Found) -> tuple[int | None, int | None]:
         """Tokens a block, and blocks: from the labels of one family, else from gauges of their own."""
         block_size = _whole(self._value(found, self._block_size, _mean))
         num_blocks = _whole(self._value(found, self._num_blocks, sum))
-        described = _matching(found, self._cache)
+        described = matching(found, self._cache)
         if described:
-            labels = _newest(described).labels
+            labels = newest(described).labels
             block_size = _known(_whole_label(labels, self._engine.cache_block_size_label_name), block_size)
             num_blocks = _known(_whole_label(labels, self._engine.cache_num_blocks_label_name), num_blocks)
         return block_size, num_blocks
@@ -135,36 +136,42 @@ class CoreMetricsExtractor(Plugin):
     def __init__(self, name: str, parameters: ExtractorParameters, wiring: Wiring) -> None:
         super().__init__(name, parameters, wiring)
         known = engines.merged(parameters.engine_configs, parameters.default_engine)
-        self._readers = {engine.name: Reader(engine) for engine in known.values()}
-        self._default = self._readers[parameters.default_engine]
+        self._engines = {
+            engine.name: (Reader(engine), Scalars(_custom(engine), name)) for engine in known.values()
+        }
+        self._default = self._engines[parameters.default_engine]
         self._label_keys = (parameters.engine_label_key, LEGACY_ENGINE_LABEL)
-        if any(engine.custom_metrics for engine in parameters.engine_configs):
-            log.warning("%s: customMetrics are checked but not read: no plugin uses them", name)
 
-    def extract(self, page: bytes, labels: Mapping[str, str]) -> Gauges:
-        """What the page of an endpoint with these labels tells. Raises ExtractError."""
-        return self._reader(labels).read(page)
+    def extract(self, page: bytes, row: int) -> None:
+        """A reading of the gauges, and custom metrics under their keys. Raises ExtractError."""
+        table = self.wiring.table
+        reader, custom = self._engine(table[row].labels)
+        written = custom.write(page, table, row)
+        try:
+            table.observe(row, reader.read(page), self.wiring.clock())
+        except ExtractError:
+            if not written:
+                raise
 
-    def _reader(self, labels: Mapping[str, str]) -> Reader:
+    def forget(self, row: int) -> None:
+        """The gauges turn stale by themselves, custom metrics do not."""
+        table = self.wiring.table
+        self._engine(table[row].labels)[1].forget(table, row)
+
+    def _engine(self, labels: Mapping[str, str]) -> tuple[Reader, Scalars]:
         for key in self._label_keys:
             if key in labels:
-                return self._readers.get(labels[key], self._default)
+                return self._engines.get(labels[key], self._default)
         return self._default
 
 
+def _custom(config: EngineConfig) -> Iterator[tuple[str, Spec]]:
+    for metric in config.custom_metrics:
+        if (spec := engines.parse_spec(metric.metric_spec)) is not None:
+            yield metric.attribute_key, spec
+
+
 # === choosing series ===
-
-
-def _matching(found: Mapping[str, Sequence[Series]], spec: Spec | None) -> Sequence[Series]:
-    series = found.get(spec.name, ()) if spec is not None else ()
-    if spec is None or not spec.labels:
-        return series
-    wanted = dict(spec.labels).items()
-    return [one for one in series if wanted <= one.labels.items()]
-
-
-def _newest(series: Sequence[Series]) -> Series:
-    return max(series, key=lambda one: one.timestamp)
 
 
 def _differ_in_rank_only(series: Sequence[Series]) -> bool:
@@ -186,16 +193,6 @@ def _value_or_least(series: Series) -> float:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def _count(value: float | None) -> float | None:
-    return value if value is None or 0.0 <= value <= MOST else math.nan
-
-
-def _share(value: float | None) -> float | None:
-    if value is None or not 0.0 <= value < math.inf:
-        return None if value is None else math.nan
-    return min(value, 1.0)
 
 
 def _whole(value: float | None) -> int | None:

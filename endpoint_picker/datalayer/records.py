@@ -6,7 +6,7 @@ whatever is not understood is an error that says where it stands and what would 
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from endpoint_picker.config.hints import with_hint
@@ -21,6 +21,8 @@ HIGHEST_PRIORITY: Final = (1 << 31) - 1
 
 _NAME: Final = re.compile(r"[^\s/]{1,253}")
 """No slash: `namespace/name` must stay unambiguous."""
+_HOST: Final = re.compile(r"(?=.{1,253}\Z)(?!-)[a-zA-Z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-zA-Z0-9-]{1,63}(?<!-))*")
+"""A name as RFC 1123 has them."""
 
 
 class Listing(NamedTuple):
@@ -31,15 +33,20 @@ class Listing(NamedTuple):
     """Name → priority."""
 
 
-def read(document: Any, source: str) -> Listing:
+Place = Callable[[Any, str], str]
+"""How an address is read: its value and where it stands → the address. Raises ConfigError."""
+
+
+def read(document: Any, source: str, place: Place | None = None) -> Listing:
     """A document `{endpoints: [{name, namespace, address, port, labels}], objectives: [{name, priority}]}`.
 
-    `source` names the document in messages. Raises ConfigError.
+    `source` names the document in messages; `place` reads addresses (None: IP addresses only). Raises
+    ConfigError.
     """
     fields = _fields(document, source, FILE_KEYS)
     objectives = fields.get("objectives")
     return Listing(
-        _endpoints(fields.get("endpoints"), source),
+        _endpoints(fields.get("endpoints"), source, place or address),
         {} if objectives is None else _objectives(objectives, f"{source}: objectives"),
     )
 
@@ -59,6 +66,18 @@ def address(value: Any, where: str) -> str:
     return str(ip)
 
 
+def host(value: Any, where: str) -> str:
+    """An IP address, or the name of a host. Raises ConfigError."""
+    if not isinstance(value, str) or re.fullmatch(r"[0-9.]*|[0-9a-fA-F.:]*:[0-9a-fA-F.:]*", value):
+        return address(value, where)
+    if not _HOST.fullmatch(value):
+        raise ConfigError(
+            f"{where}: {_shown(value)} is neither a host name nor an IP address; write one such as "
+            "gateway.example or 10.0.0.7"
+        )
+    return value.lower()
+
+
 def port(value: Any, where: str) -> int:
     """A port, written as a number or as text. Raises ConfigError."""
     text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
@@ -68,14 +87,14 @@ def port(value: Any, where: str) -> int:
     raise ConfigError(f"{where}: {what} a number from 1 to {HIGHEST_PORT}")
 
 
-def _endpoints(entries: Any, source: str) -> list[Endpoint]:
+def _endpoints(entries: Any, source: str, place: Place) -> list[Endpoint]:
     if not isinstance(entries, list):
         raise ConfigError(
             f"{source}: endpoints: {_shown(entries)} is not a list; write endpoints: [] if none"
         )
     found: dict[str, Endpoint] = {}
     for number, entry in enumerate(entries):
-        endpoint = _endpoint(entry, f"{source}: endpoints[{number}]")
+        endpoint = _endpoint(entry, f"{source}: endpoints[{number}]", place)
         if endpoint.id in found:
             raise ConfigError(
                 f"{source}: endpoints[{number}].name: {endpoint.id} is there twice; names must be unique"
@@ -106,12 +125,12 @@ def _priority(value: Any, where: str) -> int:
     raise ConfigError(f"{where}: {what}; write a whole number such as -1, of either sign and 31 bits")
 
 
-def _endpoint(entry: Any, where: str) -> Endpoint:
+def _endpoint(entry: Any, where: str, place: Place) -> Endpoint:
     fields = _fields(entry, where, ENTRY_KEYS)
     return Endpoint(
         name=_name(fields.get("name"), f"{where}.name"),
         namespace=_name(fields.get("namespace", "default"), f"{where}.namespace"),
-        address=address(fields.get("address"), f"{where}.address"),
+        address=place(fields.get("address"), f"{where}.address"),
         port=port(fields.get("port"), f"{where}.port"),
         labels=_labels(fields.get("labels"), f"{where}.labels"),
     )

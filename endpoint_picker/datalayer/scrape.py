@@ -1,4 +1,4 @@
-"""Reads every replica's metrics page again and again, each in a loop of its own.
+"""Reads every replica's pages again and again, each in a loop of its own.
 
 One loop for each endpoint is what keeps them apart: a replica that hangs holds up nothing but its own next
 reading. What was read before stays in the table and turns stale there by itself, so a failure needs no
@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from yarl import URL
+
 from endpoint_picker import aio
-from endpoint_picker.core.endpoints import EndpointTable
-from endpoint_picker.datalayer.extract import CoreMetricsExtractor, ExtractError
+from endpoint_picker.core.endpoints import Endpoint, EndpointTable
 from endpoint_picker.datalayer.fetch import DEADLINE, FetchError, Pages
-from endpoint_picker.datalayer.sources import MetricsSource
 from endpoint_picker.observability.metrics import Metrics
+from endpoint_picker.plugin import Extractor, Source
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ LOOK_SECONDS: Final = 0.1
 class Feed:
     """A source and what reads its pages."""
 
-    source: MetricsSource
-    extractors: tuple[CoreMetricsExtractor, ...]
+    source: Source
+    extractors: tuple[Extractor, ...]
 
 
 class Scraper:
@@ -157,10 +158,11 @@ class Scraper:
 
 def _content(feed: Feed) -> object:
     """What a feed does, as a value."""
-    return [(type(plugin), plugin.parameters) for plugin in (feed.source, *feed.extractors)]
+    plugins: tuple[Source | Extractor, ...] = (feed.source, *feed.extractors)
+    return [(type(plugin), plugin.name, plugin.parameters) for plugin in plugins]
 
 
-def periods(base: float, sources: Sequence[MetricsSource]) -> list[float]:
+def periods(base: float, sources: Sequence[Source]) -> list[float]:
     """Seconds between two readings, for each source.
 
     The tick is the base interval, or the shortest interval of a source if that is shorter; a source without
@@ -171,7 +173,7 @@ def periods(base: float, sources: Sequence[MetricsSource]) -> list[float]:
     return [_rounded(source, tick) for source in sources]
 
 
-def _rounded(source: MetricsSource, tick: float) -> float:
+def _rounded(source: Source, tick: float) -> float:
     if source.interval is None:
         return tick
     period = tick * max(1, round(source.interval / tick))
@@ -237,6 +239,12 @@ class _Rounds:
         self._rng = rng
         self._period = period
         self._backoff = aio.Backoff(2.0 * period, max(LONGEST_BACKOFF, period), rng=rng, least=period)
+        self._page_of: Endpoint | None = None
+        self._url = URL()
+        """Where the page of that endpoint is."""
+        self._read_at = clock()
+        """When a page was last had."""
+        self._forgotten = False
         self._state = ""
         """What is wrong with the endpoint in one word; empty: nothing."""
         self._resting = False
@@ -288,30 +296,56 @@ class _Rounds:
         return seconds * self._rng.random() if first else seconds
 
     async def _scrape(self) -> bool:
+        """Answers whether anybody could read the page."""
         source = self._feed.source
-        url = source.url(self._place.table[self._place.row])
         try:
-            page = await self._pages.get(url, source.tls)
-        except FetchError as error:
+            page = await self._pages.get(self._address(), source.tls)
+        except (FetchError, ValueError) as error:
             self._metrics.poll_failed(source.type)
-            self._tell("unavailable", f"{url}: {error}")
+            self._tell("unavailable", f"{self._url}: {error}")
+            self._forget()
             return False
-        if self._place.taken:
-            wrong = [why for extractor in self._feed.extractors if (why := self._extract(extractor, page))]
-            self._tell("unreadable" if wrong else "", f"{url}: {'; '.join(wrong)}")
-            return not wrong
-        return True
+        if not self._place.taken:
+            return True
+        self._read_at, self._forgotten = self._clock(), False
+        wrong = [why for extractor in self._feed.extractors if (why := self._extract(extractor, page))]
+        self._tell("unreadable" if wrong else "", f"{self._url}: {'; '.join(wrong)}")
+        return not wrong or len(wrong) < len(self._feed.extractors)
 
-    def _extract(self, extractor: CoreMetricsExtractor, page: bytes) -> str:
-        """Write what the page tells to the table; answers what is wrong with it, or nothing."""
-        table, row = self._place.table, self._place.row
+    def _address(self) -> URL:
+        """Made anew only where the endpoint has changed. Raises ValueError where it can have none."""
+        endpoint = self._place.table[self._place.row]
+        if endpoint is not self._page_of:
+            self._url = self._feed.source.url(endpoint)
+            self._page_of = endpoint
+        return self._url
+
+    def _extract(self, extractor: Extractor, page: bytes) -> str:
+        """Let the extractor read the page; answers what is wrong with it, or nothing.
+
+        Whatever one of them raises, the others have their turn.
+        """
         try:
-            gauges = extractor.extract(page, table[row].labels)
-        except ExtractError as error:
-            self._metrics.extract_failed(self._feed.source.type, extractor.type)
-            return str(error)
-        table.observe(row, gauges, self._clock())
-        return ""
+            extractor.extract(page, self._place.row)
+        except ValueError as error:
+            why = str(error)
+        except Exception as error:
+            if not self._state:
+                log.exception("%s cannot read the page %s", extractor.name, self._url)
+            why = f"{extractor.name}: {type(error).__name__}"
+        else:
+            return ""
+        self._metrics.extract_failed(self._feed.source.type, extractor.type)
+        return why
+
+    def _forget(self) -> None:
+        """What the last page told counts no longer once it is old."""
+        counts = max(self._place.table.stale_after, 3.0 * self._period)
+        if self._forgotten or not self._place.taken or self._clock() - self._read_at <= counts:
+            return
+        self._forgotten = True
+        for extractor in self._feed.extractors:
+            extractor.forget(self._place.row)
 
     def _tell(self, state: str, details: str) -> None:
         """Log a change of state, once."""
@@ -322,6 +356,6 @@ class _Rounds:
             return
         endpoint = self._place.table[self._place.row].id
         if state:
-            log.warning("metrics of %s are %s: %s", endpoint, state, details)
+            log.warning("%s of %s is %s: %s", self._feed.source.name, endpoint, state, details)
         else:
-            log.info("metrics of %s are no longer %s", endpoint, before)
+            log.info("%s of %s is no longer %s", self._feed.source.name, endpoint, before)

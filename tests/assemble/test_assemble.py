@@ -32,10 +32,9 @@ MISSING = {
     "epp-mm-embeddings-cache-config": "vllm",
     "epp-precise-prefix-cache-config": "vllm",
     "pd-epp-config": "disagg-profile-handler",
-    "pd-topology-epp-config": "topology-extractor",
+    "pd-topology-epp-config": "disagg-profile-handler",
     "sim-e-p-d-epp-config": "always-disagg-multimodal-decider",
     "sim-e-pd-epp-config": "always-disagg-multimodal-decider",
-    "sim-epp-gpu-config": "dcgm-data-source",
     "sim-epp-kvcache-config": "vllm",
     "sim-epp-no-hit-lru": "precise-prefix-cache-producer",
     "sim-epp-tokenizer-vllm-http-config": "vllm",
@@ -109,7 +108,7 @@ def test_declared_instances_of_default_names_are_used_for_the_default_feed() -> 
     pages = plugin("metrics-data-source", path="/prometheus/metrics")
     assembly = assembled({"plugins": [pages, plugin("core-metrics-extractor", defaultEngine="sglang")]})
     assert pairs(assembly) == [("metrics-data-source", ["core-metrics-extractor"])]
-    assert assembly.feeds[0].source is assembly.instances["metrics-data-source"]
+    assert id(assembly.feeds[0].source) == id(assembly.instances["metrics-data-source"])
     assert assembly.instances["metrics-data-source"].parameters.path == "/prometheus/metrics"
 
 
@@ -117,11 +116,11 @@ def test_declared_instances_of_default_names_are_used_for_the_default_feed() -> 
     ("inject", "name", "expected"),
     [
         (True, "metrics-data-source", [("metrics-data-source", ["core"])]),
-        (True, "mine", [("mine", ["core"]), ("metrics-data-source", ["core-metrics-extractor"])]),
+        (True, "mine", [("mine", ["core"])]),
         (False, "mine", [("mine", ["core"])]),
     ],
 )
-def test_the_default_feed_comes_unless_a_source_has_its_name(
+def test_the_default_feed_comes_unless_a_source_has_its_type(
     inject: bool, name: str, expected: list[tuple[str, list[str]]]
 ) -> None:
     document = {
@@ -131,12 +130,49 @@ def test_the_default_feed_comes_unless_a_source_has_its_name(
     assert pairs(assembled(document)) == expected
 
 
-def test_discovery_is_the_plugin_that_is_named() -> None:
+GPUS = [plugin("dcgm-data-source", "gpus"), plugin("dcgm-extractor"), plugin("models-data-extractor")]
+
+
+@pytest.mark.parametrize(
+    ("inject", "expected"),
+    [
+        (True, [("gpus", ["dcgm-extractor"]), ("metrics-data-source", ["core-metrics-extractor"])]),
+        (False, [("gpus", ["dcgm-extractor"])]),
+    ],
+)
+def test_other_sources_do_not_stand_for_the_default_feed(
+    inject: bool, expected: list[tuple[str, list[str]]]
+) -> None:
+    layer = {"injectDefaults": inject, "sources": [source("gpus", "dcgm-extractor")]}
+    assembly = assembled({"plugins": GPUS, "dataLayer": layer}, allow_experimental=True)
+    assert pairs(assembly) == expected
+
+
+def test_a_source_may_have_several_extractors() -> None:
+    layer = {"sources": [source("gpus", "dcgm-extractor", "models-data-extractor")]}
+    assembly = assembled({"plugins": GPUS, "dataLayer": layer}, allow_experimental=True)
+    assert pairs(assembly)[0] == ("gpus", ["dcgm-extractor", "models-data-extractor"])
+
+
+def test_a_topology_needs_no_source() -> None:
+    document = {"plugins": [plugin("topology-extractor")], "dataLayer": {"injectDefaults": False}}
+    assembly = assembled(document, allow_experimental=True)
+    assert assembly.feeds == ()
+    assert "topology-extractor" in names(assembly.producers)
+
+
+def test_parsers_of_the_other_dialects_are_made_where_they_are_named() -> None:
+    types = ("sglanghttp-parser", "vllmgrpc-parser", "vertexai-parser")
+    assert names(assembled({"requestHandler": {"parsers": placed(*types)}}).parsers) == list(types)
+
+
+@pytest.mark.parametrize("kind", ["file-discovery", "multicluster-file-discovery"])
+def test_discovery_is_the_plugin_that_is_named(kind: str) -> None:
     document = {
-        "plugins": [plugin("file-discovery", "pool", path="endpoints.yaml")],
+        "plugins": [plugin(kind, "pool", path="endpoints.yaml")],
         "dataLayer": {"discovery": {"pluginRef": "pool"}},
     }
-    found = assembled(document).discovery
+    found = assembled(document, allow_experimental=True).discovery
     assert isinstance(found, FileDiscovery)
     assert found.name == "pool"
 
@@ -193,7 +229,7 @@ def test_a_sample_runs_or_names_what_is_missing(sample: Path) -> None:
     wiring = wiring_of(EndpointTable())
     missing = MISSING.get(sample.stem)
     if missing is None:
-        assert assemble(config, wiring).producers
+        assert assemble(config, wiring, allow_experimental=True).producers
         return
     with pytest.raises(ConfigError, match="not in this version") as caught:
         assemble(config, wiring, allow_experimental=True)

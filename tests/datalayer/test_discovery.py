@@ -14,7 +14,12 @@ from endpoint_picker import aio
 from endpoint_picker.config import strict
 from endpoint_picker.core.endpoints import Endpoint, EndpointTable
 from endpoint_picker.core.errors import ConfigError
-from endpoint_picker.datalayer.discovery import FileDiscovery, FileParameters, parse_endpoints_flag
+from endpoint_picker.datalayer.discovery import (
+    FileDiscovery,
+    FileParameters,
+    MulticlusterFileDiscovery,
+    parse_endpoints_flag,
+)
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.plugin import Wiring
 from tests.fakes.engine import until
@@ -84,6 +89,21 @@ def test_a_json_file_with_a_byte_order_mark(tmp_path: Path) -> None:
     plugin = found_in(path)
     plugin.load()
     assert members(plugin) == {"a"}
+
+
+async def test_clusters_are_reached_by_the_names_of_their_gateways(tmp_path: Path) -> None:
+    path = tmp_path / "clusters.yaml"
+    text = "endpoints: [{name: east, address: gateway.east.example, port: 443}]"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="host name"):
+        found_in(path).load()
+    wiring = Wiring(EndpointTable(), Metrics())
+    plugin = MulticlusterFileDiscovery("clusters", FileParameters(path=str(path)), wiring)
+    (east,) = plugin.load().added
+    assert east.host_port == "gateway.east.example:443"
+    path.write_text(text.replace("east", "west"))
+    assert await plugin._look(0.0)
+    assert members(plugin) == {"west"}
 
 
 def test_parameters_are_strict() -> None:

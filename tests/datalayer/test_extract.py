@@ -1,5 +1,4 @@
 import dataclasses
-import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from endpoint_picker.config import strict
 from endpoint_picker.core.endpoints import Endpoint, EndpointTable, Gauges
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.datalayer.engines import BUILT_IN, EngineConfig
-from endpoint_picker.datalayer.extract import CoreMetricsExtractor, ExtractError, ExtractorParameters, Reader
+from endpoint_picker.datalayer.extract import CoreMetricsExtractor, ExtractorParameters, Reader
+from endpoint_picker.datalayer.series import ExtractError
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.plugin import Wiring
 
@@ -245,15 +245,23 @@ def test_a_page_without_adapters_says_nothing_of_them() -> None:
 # === the plugin ===
 
 
+def waiting(plugin: CoreMetricsExtractor, page: bytes, labels: dict[str, str]) -> float:
+    """What an endpoint with these labels has queued, as the page tells."""
+    table = plugin.wiring.table
+    table.replace([Endpoint("a", "10.0.0.1", 8000, labels=labels)])
+    plugin.extract(page, 0)
+    return float(table.waiting[0])
+
+
 def test_the_engine_is_chosen_by_label() -> None:
     plugin = extractor(defaultEngine="triton")
     page = b"vllm:num_requests_waiting 1\nsglang:num_queue_reqs 2\nnv_inference_pending_request_count 3\n"
     legacy = "inference.networking.k8s.io/engine-type"
-    assert plugin.extract(page, {"llm-d.ai/engine-type": "vllm"}).waiting == 1.0
-    assert plugin.extract(page, {legacy: "sglang"}).waiting == 2.0
-    assert plugin.extract(page, {"llm-d.ai/engine-type": "vllm", legacy: "sglang"}).waiting == 1.0
-    assert plugin.extract(page, {"llm-d.ai/engine-type": "unheard-of"}).waiting == 3.0
-    assert plugin.extract(page, {}).waiting == 3.0
+    assert waiting(plugin, page, {"llm-d.ai/engine-type": "vllm"}) == 1.0
+    assert waiting(plugin, page, {legacy: "sglang"}) == 2.0
+    assert waiting(plugin, page, {"llm-d.ai/engine-type": "vllm", legacy: "sglang"}) == 1.0
+    assert waiting(plugin, page, {"llm-d.ai/engine-type": "unheard-of"}) == 3.0
+    assert waiting(plugin, page, {}) == 3.0
 
 
 def test_an_engine_and_a_label_of_ones_own() -> None:
@@ -261,7 +269,7 @@ def test_an_engine_and_a_label_of_ones_own() -> None:
         engineLabelKey="kind", engineConfigs=[{"name": "acme", "queuedRequestsSpec": "acme:q{kind=wait}"}]
     )
     page = b'acme:q{kind="run"} 1\nacme:q{kind="wait"} 2\n'
-    assert plugin.extract(page, {"kind": "acme"}).waiting == 2.0
+    assert waiting(plugin, page, {"kind": "acme"}) == 2.0
 
 
 @pytest.mark.parametrize(
@@ -279,10 +287,82 @@ def test_wrong_parameters_are_refused(parameters: dict[str, Any], text: str) -> 
         extractor(**parameters)
 
 
-def test_custom_metrics_are_accepted_with_a_word_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)
-    extractor(engineConfigs=[{"name": "a", "customMetrics": [{"attributeKey": "k", "metricSpec": "q"}]}])
-    assert "customMetrics" in caplog.text
+# === metrics of ones own ===
+
+
+def with_custom(*specs: tuple[str, str], **engine: str) -> CoreMetricsExtractor:
+    """An extractor `core` of endpoints in one row, which publishes these (attribute, spec)."""
+    custom = [{"attributeKey": key, "metricSpec": spec} for key, spec in specs]
+    plugin = extractor(engineConfigs=[{"name": "vllm", "customMetrics": custom, **engine}])
+    plugin.wiring.table.replace([Endpoint("a", "10.0.0.1", 8000)])
+    return plugin
+
+
+def scalar(plugin: CoreMetricsExtractor, attribute: str) -> float | None:
+    values = plugin.wiring.table.scalar(attribute, "core")
+    return None if values is None else float(values[0])
+
+
+def test_custom_metrics_become_attributes_of_the_extractors_name() -> None:
+    plugin = with_custom(("warm", 'acme:warm{kind="x"}'), ("cold", "acme:cold"), queuedRequestsSpec="q")
+    plugin.extract(b'acme:warm{kind="y"} 1\nacme:warm{kind="x"} 2.5\nacme:cold -3\nq 4\n', 0)
+    assert (scalar(plugin, "warm"), scalar(plugin, "cold")) == (2.5, -3.0)
+    assert plugin.wiring.table.waiting[0] == 4.0
+
+
+def test_of_several_series_the_newest_counts_and_none_are_summed() -> None:
+    plugin = with_custom(("k", "m"))
+    plugin.extract(b'm{engine="0"} 1 100\nm{engine="1"} 2 300\nm{engine="2"} 3 200\n', 0)
+    assert scalar(plugin, "k") == 2.0
+
+
+def test_a_custom_metric_that_the_page_lacks_keeps_its_value() -> None:
+    plugin = with_custom(("a", "ma"), ("b", "mb"))
+    plugin.extract(b"ma 1\nmb 2\n", 0)
+    plugin.extract(b"ma 3\n", 0)
+    assert (scalar(plugin, "a"), scalar(plugin, "b")) == (3.0, 2.0)
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf"])
+def test_a_custom_metric_without_a_finite_value_is_not_known(value: str) -> None:
+    plugin = with_custom(("k", "m"))
+    plugin.extract(b"m 1\n", 0)
+    plugin.extract(f"m {value}\n".encode(), 0)
+    assert math.isnan(scalar(plugin, "k") or 0.0)
+
+
+def test_a_page_with_custom_metrics_alone_is_none_of_the_engine() -> None:
+    plugin = with_custom(("k", "m"), queuedRequestsSpec="q")
+    plugin.extract(b"m 1\n", 0)
+    assert scalar(plugin, "k") == 1.0
+    assert plugin.wiring.table.readings[0] == 0
+    with pytest.raises(ExtractError, match="vllm"):
+        plugin.extract(b"up 1\n", 0)
+
+
+def test_custom_metrics_are_forgotten_when_the_page_is_gone() -> None:
+    plugin = with_custom(("k", "m"))
+    plugin.extract(b"m 1\n", 0)
+    plugin.forget(0)
+    assert math.isnan(scalar(plugin, "k") or 0.0)
+
+
+@pytest.mark.parametrize(
+    ("custom", "text"),
+    [
+        ([{"attributeKey": "", "metricSpec": "m"}], r"customMetrics\[0\]\.attributeKey: is empty; name"),
+        ([{"attributeKey": "k", "metricSpec": " "}], r"customMetrics\[0\]\.metricSpec: is empty; write"),
+        (
+            [{"attributeKey": "k", "metricSpec": "m"}] * 2,
+            r'customMetrics\[1\]\.attributeKey: "k" is there twice',
+        ),
+        ([{"attributeKey": "k"}], "metricSpec"),
+        ([{"attributeKey": "k", "metricSpec": "m", "unit": "s"}], "unit"),
+    ],
+)
+def test_wrong_custom_metrics_are_refused(custom: list[dict[str, str]], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        extractor(engineConfigs=[{"name": "a", "customMetrics": custom}])
 
 
 # === whatever comes ===

@@ -138,6 +138,45 @@ VALUES = st.recursive(
 )
 
 
+# === where hosts have names ===
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("gateway.East.example", "gateway.east.example"),
+        ("localhost", "localhost"),
+        ("a-1.b", "a-1.b"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("FD00::0001", "fd00::1"),
+    ],
+)
+def test_a_host_is_a_name_or_an_address(written: str, expected: str) -> None:
+    document = {"endpoints": [entry(address=written)]}
+    assert records.read(document, "pool.yaml", records.host).endpoints[0].address == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (None, "is missing"),
+        (7, "is not text"),
+        ("", "is not an IP address"),
+        ("1.2", "is not an IP address"),
+        ("10.0.0.256", "is not an IP address"),
+        ("fd00:::1", "is not an IP address"),
+        ("[fd00::1]", "is neither a host name nor an IP address; write one such as gateway.example"),
+        *[
+            (odd, "is neither a host name nor an IP address")
+            for odd in ("-a.b", "a-.b", "a..b", "a b", "a_b", "x" * 64, "a." * 127 + "b")
+        ],
+    ],
+)
+def test_what_is_neither_is_refused(written: Any, text: str) -> None:
+    with pytest.raises(ConfigError, match=rf"pool.yaml: endpoints\[0\]\.address: .*{text}"):
+        records.read({"endpoints": [entry(address=written)]}, "pool.yaml", records.host)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(

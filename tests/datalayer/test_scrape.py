@@ -1,7 +1,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from endpoint_picker import aio
-from endpoint_picker.core.endpoints import Endpoint, EndpointTable, Gauges
+from endpoint_picker.core.endpoints import Endpoint, EndpointTable, Gauges, ServedModel
 from endpoint_picker.datalayer.extract import CoreMetricsExtractor, ExtractorParameters
 from endpoint_picker.datalayer.fetch import DEADLINE
+from endpoint_picker.datalayer.models import ModelsExtractor
 from endpoint_picker.datalayer.scrape import Feed, Place, Scraper, left, pause, periods
-from endpoint_picker.datalayer.sources import MetricsParameters, MetricsSource
+from endpoint_picker.datalayer.sources import MetricsParameters, MetricsSource, ModelsParameters, ModelsSource
 from endpoint_picker.observability.metrics import Metrics
-from endpoint_picker.plugin import Wiring
+from endpoint_picker.plugin import Extractor, Plugin, Wiring
 from tests.fakes.engine import Engine, Mood, until, vllm_page
 
 
@@ -44,7 +45,7 @@ class Pool:
         self.scraper = Scraper(
             self.table,
             self.counts,
-            [feed(self.table)],
+            [feed(self.table, lambda: self.now)],
             clock=lambda: self.now,
             rng=random.Random(1),
             interval=interval,
@@ -68,8 +69,8 @@ class Pool:
         return bool(self.table.fresh(self.now)[self.row(name)])
 
 
-def feed(table: EndpointTable, **parameters: Any) -> Feed:
-    wiring = Wiring(table, Metrics())
+def feed(table: EndpointTable, clock: Callable[[], float] = lambda: 0.0, **parameters: Any) -> Feed:
+    wiring = Wiring(table, Metrics(), clock=clock)
     source = MetricsSource("metrics-data-source", MetricsParameters(**parameters), wiring)
     return Feed(source, (CoreMetricsExtractor("core-metrics-extractor", ExtractorParameters(), wiring),))
 
@@ -266,7 +267,125 @@ async def test_a_defect_in_an_extractor_does_not_end_the_loop(
             assert await pool.scraper.first_pass(10)
             await until(lambda: engine.scrapes >= 3)
         await until(lambda: pool.fresh("e0"))
-    assert caplog.text.count("it is tried again") == 1
+    assert caplog.text.count("ZeroDivisionError: a defect") == 1
+    assert "core-metrics-extractor: ZeroDivisionError" in caplog.text
+    assert set(pool.counts.extracts) == {("metrics-data-source", "core-metrics-extractor")}
+
+
+class Broken(Plugin):
+    """`broken-extractor`: cannot read any page."""
+
+    type = "broken-extractor"
+
+    def extract(self, page: bytes, row: int) -> None:
+        raise KeyError(row)
+
+    def forget(self, row: int) -> None:
+        raise KeyError(row)
+
+
+class Noted(Plugin):
+    """`noted-extractor`: notes what it is asked."""
+
+    type = "noted-extractor"
+
+    def __init__(self, wiring: Wiring) -> None:
+        super().__init__(self.type, None, wiring)
+        self.read: list[tuple[bytes, int]] = []
+        self.forgotten: list[int] = []
+
+    def extract(self, page: bytes, row: int) -> None:
+        self.read.append((page, row))
+
+    def forget(self, row: int) -> None:
+        self.forgotten.append(row)
+
+
+def noting(pool: Pool, *others: Extractor, **parameters: Any) -> Noted:
+    """Lets an extractor that notes everything read the pages of the pool, after the others."""
+    source = feed(pool.table, lambda: pool.now, **parameters).source
+    noted = Noted(Wiring(pool.table, pool.counts))
+    pool.scraper.change([Feed(source, (*others, noted))])
+    return noted
+
+
+async def test_one_extractor_that_fails_leaves_the_others_their_pages(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with engines(1) as (engine,), running(Pool()) as pool:
+        noted = noting(pool, Broken("broken", None, Wiring(pool.table, pool.counts)))
+        pool.members(engine)
+        # At the full rate: pages are had, so nobody backs off.
+        pool.load("e0", 1)
+        await until(lambda: len(noted.read) >= 5)
+    assert noted.read[0] == (engine.page, 0)
+    assert set(pool.counts.extracts) == {("metrics-data-source", "broken-extractor")}
+    assert caplog.text.count("KeyError: 0") == 1
+
+
+async def test_what_a_page_told_is_forgotten_once_when_it_is_old() -> None:
+    async with engines(1) as (engine,), running(Pool()) as pool:
+        noted = noting(pool)
+        pool.members(engine)
+        await until(lambda: noted.read)
+        await engine.vanish()
+        await until(lambda: len(pool.counts.polls) >= 2)
+        assert noted.forgotten == []
+        pool.now += 2.5
+        await until(lambda: noted.forgotten)
+        await until(lambda: len(pool.counts.polls) >= 5)
+        assert noted.forgotten == [0]
+        await engine.come_back()
+        count = len(noted.read)
+        await until(lambda: len(noted.read) > count)
+        await engine.vanish()
+        await until(lambda: len(pool.counts.polls) >= 7)
+        pool.now += 2.5
+        await until(lambda: noted.forgotten == [0, 0])
+
+
+async def test_a_page_that_comes_seldom_counts_for_longer() -> None:
+    async with engines(1) as (engine,), running(Pool()) as pool:
+        noted = noting(pool, interval=3.0)
+        pool.members(engine)
+        await until(lambda: noted.read)
+        (rounds,) = [rounds for rounds, _ in pool.scraper._rounds.values()]
+        pool.now += 8.9
+        rounds._forget()
+        assert noted.forgotten == []
+        pool.now += 0.2
+        rounds._forget()
+        assert noted.forgotten == [0]
+
+
+async def test_an_endpoint_that_can_have_no_page_is_unavailable(caplog: pytest.LogCaptureFixture) -> None:
+    async with engines(1) as (engine,), running(Pool()) as pool:
+        pool.table.replace([engine.endpoint("e0", metricsPort="none")])
+        await until(lambda: pool.counts.polls)
+        assert "label metricsPort: 'none' is not a port" in caplog.text
+        pool.table.replace([engine.endpoint("e0")])
+        await until(lambda: pool.fresh("e0"))
+
+
+async def test_a_page_may_be_elsewhere() -> None:
+    async with engines(2) as (gateway, publisher), running(Pool()) as pool:
+        labels = {"metricsAddress": "127.0.0.1", "metricsPort": str(publisher.port)}
+        pool.table.replace([gateway.endpoint("e0", **labels)])
+        await until(lambda: pool.fresh("e0"))
+        assert (gateway.scrapes, pool.table.waiting[0]) == (0, 2.0)
+
+
+async def test_each_feed_reads_its_own_page() -> None:
+    async with engines(1) as (engine,), running(Pool()) as pool:
+        engine.models = b'{"data":[{"id":"base"}]}'
+        wiring = Wiring(pool.table, pool.counts)
+        models = ModelsSource("models", ModelsParameters(), wiring)
+        first = feed(pool.table, lambda: pool.now)
+        pool.scraper.change([first, Feed(models, (ModelsExtractor("models", None, wiring),))])
+        pool.members(engine)
+        assert await pool.scraper.first_pass(10)
+        assert pool.fresh("e0")
+        assert pool.table.models[0] == (ServedModel("base"),)
 
 
 # === an endpoint with nothing to do ===

@@ -49,6 +49,8 @@ class Engine:
 
     def __init__(self, page: bytes = b"", mood: Mood = "fine") -> None:
         self.page = page or vllm_page()
+        self.models = b""
+        """Its list of models."""
         self.mood: Mood = mood
         self.port = 0
         self.scrapes = 0
@@ -79,6 +81,7 @@ class Engine:
         app = web.Application()
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/elsewhere", self._elsewhere)
+        app.router.add_get("/v1/models", self._models)
         self._runner = web.AppRunner(app, shutdown_timeout=0.05, handler_cancellation=True, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
@@ -90,6 +93,9 @@ class Engine:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+    async def _models(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(body=self.models, content_type="application/json")
 
     async def _elsewhere(self, request: web.Request) -> web.StreamResponse:
         return web.Response(body=self.page)

@@ -7,11 +7,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.overhead.filling import BLOCK_BYTES, CAPACITY
 from bench.samples.page import BLOCKS, pages
-from endpoint_picker.core.endpoints import EndpointTable
 from endpoint_picker.datalayer.engines import BUILT_IN, parse_spec
-from endpoint_picker.datalayer.extract import CoreMetricsExtractor, ExtractorParameters
-from endpoint_picker.observability.metrics import Metrics
-from endpoint_picker.plugin import Wiring
+from endpoint_picker.datalayer.extract import Reader
 from endpoint_picker.producers.tokens import TOKEN_BYTES
 
 RECORDED_BYTES: Final = 58_651
@@ -42,8 +39,7 @@ def test_it_has_every_family_that_the_picker_reads(page: bytes) -> None:
 
 
 def test_the_picker_reads_it(page: bytes) -> None:
-    extractor = CoreMetricsExtractor("e", ExtractorParameters(), Wiring(EndpointTable(), Metrics()))
-    gauges = extractor.extract(page, {})
+    gauges = Reader(VLLM).read(page)
     assert gauges.num_blocks == BLOCKS
     assert gauges.block_size == 16
     assert gauges.kv_usage == pytest.approx(0.5, abs=0.1)
