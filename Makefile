@@ -6,7 +6,7 @@ TOOLS := .venv-tools
 PIP := -m pip --quiet --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench-overhead bench-micro bench-soak test check fuzz protos fmt clean
+.PHONY: help setup demo bench-overhead bench-micro bench-soak test check fuzz protos docs fmt clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ fuzz: setup ## Fuzz what reads strangers' bytes (SECONDS=60; found inputs are ke
 protos: setup ## Write the descriptors of the wire contracts in protos/
 	@$(BIN)/python -m grpc_tools.protoc --proto_path=protos \
 	  --descriptor_set_out=endpoint_picker/parsing/contracts.binpb $(sort $(wildcard protos/*.proto))
+
+docs: setup ## Write docs/plugins.md from the code
+	@$(BIN)/python -m endpoint_picker plugins --markdown > docs/plugins.md
 
 fmt: setup ## Format the code and fix what the linter can
 	@$(BIN)/ruff format .

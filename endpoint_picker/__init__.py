@@ -19,8 +19,9 @@ meet in the table and in the prefix index and nowhere else.
 
 The rooms, from the top; each imports only rooms below it (`make check` proves it):
 
-    cli            flags
+    cli            flags, and the command that is named
     app            the composition root: builds, serves, drains
+    commands       check a configuration, list the plugins
     extproc        the conversation with Envoy
     assemble       configuration + catalog → wired plugins
     director       one request's life up to the answer
