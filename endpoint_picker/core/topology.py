@@ -48,9 +48,11 @@ class Topology:
         places = self._places.of(table)
         if not 0 <= peer < places.shape[1] or (places[:, peer] == ABSENT).all():
             return None
-        theirs = places[:, peer, np.newaxis]
-        shared = (places[:, rows] == theirs) & (theirs != ABSENT)
-        closest: Rows = np.where(shared.any(axis=0), shared.argmax(axis=0), APART)
+        closest = np.full(len(rows), APART, np.int64)
+        # From the widest on, so that a closer level overwrites it.
+        for level in reversed(range(len(LEVELS))):
+            if places[level, peer] != ABSENT:
+                np.putmask(closest, places[level].take(rows) == places[level, peer], level)
         return closest
 
 
