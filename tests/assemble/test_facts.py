@@ -30,6 +30,22 @@ def test_the_ledger_charges_by_the_in_flight_producer_that_is_declared() -> None
     assert names(assembly.producers) == ["token-producer", "mine"]
 
 
+def test_a_scorer_of_encoded_media_is_given_its_producer() -> None:
+    assembly = assembled({"plugins": [plugin("mm-embeddings-cache-scorer")]})
+    assert "mm-embeddings-cache-producer" in names(assembly.producers)
+
+
+def test_whoever_reads_predictions_runs_without_them(caplog: pytest.LogCaptureFixture) -> None:
+    strict = plugin("prefix-cache-affinity-filter", "strict", ttftSource="latencyPredictor")
+    blocks = [strict, plugin("slo-headroom-tier-filter"), plugin("latency-scorer")]
+    assembly = assembled({"plugins": blocks})
+    assert "predicted-latency-producer" not in assembly.instances
+    assert "approx-prefix-cache-producer" in names(assembly.producers)
+    texts = [each.getMessage() for each in caplog.records]
+    told = [text.split(":")[0] for text in texts if "nothing predicts latencies" in text]
+    assert told == ["strict", "slo-headroom-tier-filter", "latency-scorer"]
+
+
 def test_a_fact_that_nobody_writes_names_its_consumer_and_the_nearest_producer() -> None:
     scorer = plugin("prefix-cache-scorer", "p", prefixMatchInfoProducerName="exat")
     message = "no default producer found for missing data key PrefixCacheMatchInfo/exat, consumed by p"
