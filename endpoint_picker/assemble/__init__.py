@@ -104,7 +104,8 @@ def _feeds(made: Made) -> Iterator[Feed]:
     elif not types and not made.of(TopologyExtractor):
         raise made.wrong(
             "data layer enabled but no data sources configured; name one in dataLayer.sources or leave "
-            "injectDefaults on"
+            "injectDefaults on",
+            at="dataLayer.injectDefaults",
         )
 
 
@@ -121,10 +122,10 @@ def _extractors(made: Made, references: Sequence[Reference], where: str) -> tupl
         place = f"{where}.extractors[{position}]"
         extractor = made.expected(reference.plugin_ref, Extractor, "an extractor", where=place)  # type: ignore[type-abstract]
         if extractor.type in found:
-            raise made.wrong(f"{place}: a second extractor of the type {extractor.type}; keep one")
+            raise made.wrong(f"{place}: a second extractor of the type {extractor.type}; keep one", at=place)
         found[extractor.type] = extractor
     if not found:
-        log.warning("%s: %s has no extractors, so nothing reads its pages", made.config.source, where)
+        log.warning("%s: %s has no extractors, so nothing reads its pages", made.config.at(where), where)
     return tuple(found.values())
 
 
@@ -141,11 +142,11 @@ def _warn_of_what_is_ignored(config: Config) -> None:
     if ignored != FlowControl() or config.gates["flowControl"]:
         log.warning(
             "%s: flow control is not in this version; flowControl is ignored, but for its saturationDetector",
-            config.source,
+            config.at("flowControl"),
         )
     if config.data_layer.peer_discovery or config.data_layer.cross_replica_syncer_plugin_ref:
         log.warning(
             "%s: several pickers do not share their state in this version; dataLayer.peerDiscovery and "
             "crossReplicaSyncer… are ignored",
-            config.source,
+            config.at("dataLayer"),
         )

@@ -198,6 +198,7 @@ requestHandler:
         ("  - pluginRef: queue-scorer", "  - {weight: 2}", 12),
         ("  - pluginRef: openai-parser", "  - pluginRef: queue-scorer", 16),
         ("requestHandler:", "- name: second\nrequestHandler:", 14),
+        ("requestHandler:", "dataLayer:\n  injectDefaults: false\nrequestHandler:", 15),
     ],
 )
 def test_the_line_is_told(old: str, new: str, line: int) -> None:

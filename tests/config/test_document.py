@@ -134,6 +134,11 @@ def test_lines_of_json_and_of_an_alias_are_those_where_it_stands() -> None:
     assert [lines.at(path).line for path in ("a.b", "c.b")] == [1, 2]
 
 
+def test_the_longest_key_that_fits_is_meant() -> None:
+    _, lines = document.read_with_lines("a: {b: 1}\na.b: 2\na.b.c: {d: 3}\n", "t")
+    assert [lines.at(path).line for path in ("a", "a.b", "a.b.c.d", "a.bc")] == [1, 2, 3, 1]
+
+
 def test_lines_take_no_more_room_than_the_text() -> None:
     """Paths, written out for each value, would take 30 GB here."""
     text = "? " + "x" * 300_000 + "\n: [" + "1, " * 99_000 + "]"

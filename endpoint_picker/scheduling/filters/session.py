@@ -21,6 +21,6 @@ class SessionAffinity(Affinity):
 
 
 class MulticlusterSessionAffinity(SessionAffinity):
-    """`multicluster-session-affinity-filter`: the same where endpoints are clusters."""
+    """`multicluster-session-affinity-filter`: as `session-affinity-filter`, where endpoints are clusters."""
 
     type = "multicluster-session-affinity-filter"

@@ -33,7 +33,7 @@ class Queue(Plugin):
 
 
 class Running(Plugin):
-    """`running-requests-size-scorer`: the same with the running requests."""
+    """`running-requests-size-scorer`: (longest - running) / (longest - shortest) over the candidates."""
 
     type = "running-requests-size-scorer"
 

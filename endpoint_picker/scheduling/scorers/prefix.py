@@ -62,7 +62,7 @@ class PrefixCache(Plugin):
 
 
 class MulticlusterPrefixCache(PrefixCache):
-    """`multicluster-prefix-cache-scorer`: the same where each endpoint stands for a cluster."""
+    """`multicluster-prefix-cache-scorer`: as `prefix-cache-scorer`, where endpoints are clusters."""
 
     type = "multicluster-prefix-cache-scorer"
     stability = "alpha"
