@@ -1,6 +1,8 @@
 import argparse
+import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,16 @@ import pytest
 from endpoint_picker import cli
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.options import Options
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A start sets up logging for the whole process."""
+    root = logging.getLogger()
+    before = root.level, root.handlers[:]
+    yield
+    root.setLevel(before[0])
+    root.handlers[:] = before[1]
 
 
 def options(*flags: str) -> Options:
