@@ -20,6 +20,7 @@ meet in the table and in the prefix index and nowhere else.
 The rooms, from the top; each imports only rooms below it (`make check` proves it):
 
     cli            flags, and the command that is named
+    testing        for tests of plugins: pools, requests, the laws; nothing that serves imports it
     app            the composition root: builds, serves, drains
     commands       check a configuration, list the plugins
     extproc        the conversation with Envoy

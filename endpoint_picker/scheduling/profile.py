@@ -132,7 +132,7 @@ class WeightedProfile:
 
     def _tell_of_nan(self, scores: Vector, request: Request) -> None:
         """NaN counts as 0, but whoever wrote the scorer wants to know."""
-        for index in np.isnan(scores).any(axis=1).nonzero()[0].tolist():
+        for index in np.flatnonzero(np.isnan(scores).any(axis=1)).tolist():
             self._failed(
                 self.scorers[index], request, "Scorer", "has NaN among its scores, which counts as 0"
             )

@@ -1,80 +1,12 @@
-"""Pools and requests for tests of deciding code: a table with gauges, facts by row."""
+"""Pools and requests for tests of deciding code; they ship with the package, for tests of other plugins."""
 
-import random
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
-
-from endpoint_picker.core.attributes import (
-    InFlightLoad,
-    PrefixMatch,
-    UncachedTokens,
-    in_flight_load,
-    prefix_match,
-    uncached_tokens,
+from endpoint_picker.testing.pools import (
+    NOW,
+    candidates_of,
+    endpoint,
+    request_with,
+    table_of,
+    wiring_of,
 )
-from endpoint_picker.core.endpoints import Candidates, Endpoint, EndpointTable, Gauges
-from endpoint_picker.core.request import Request
-from endpoint_picker.observability.metrics import Metrics
-from endpoint_picker.plugin import Wiring
 
-NOW = 100.0
-
-
-def endpoint(index: int, labels: Mapping[str, str] | None = None) -> Endpoint:
-    """The endpoint `pod-<index>`."""
-    return Endpoint(f"pod-{index}", f"10.0.{index >> 8}.{index & 255}", 8000, labels=dict(labels or {}))
-
-
-def table_of(gauges: Sequence[Gauges], labels: Sequence[Mapping[str, str]] = ()) -> EndpointTable:
-    """A table with one endpoint for each reading (or each label set), all read just now."""
-    table = EndpointTable(capacity=4)
-    count = max(len(gauges), len(labels))
-    table.replace(endpoint(i, labels[i] if i < len(labels) else None) for i in range(count))
-    for row, reading in enumerate(gauges):
-        table.observe(row, reading, NOW)
-    return table
-
-
-def wiring_of(table: EndpointTable, seed: int = 1) -> Wiring:
-    return Wiring(table, Metrics(), random.Random(seed), lambda: NOW)
-
-
-def candidates_of(table: EndpointTable, rows: Sequence[int] | None = None) -> Candidates:
-    """These rows, in this order, or all."""
-    return Candidates(table, table.live if rows is None else np.array(rows, np.int64), NOW)
-
-
-def request_with(
-    table: EndpointTable,
-    *,
-    model: str = "m",
-    match: Sequence[int] | None = None,
-    total: int = 10,
-    block_size: int = 64,
-    requests: Sequence[int] | None = None,
-    tokens: Sequence[int] | None = None,
-    cost: Sequence[int] | None = None,
-    output: int = 0,
-) -> Request:
-    """A request with these facts about the first rows, written by the producers of default names."""
-    request = Request("r-1", {}, "/v1/completions", NOW, target_model=model)
-    facts = request.attributes
-    if match is not None:
-        facts.write(prefix_match(), PrefixMatch(_by_row(table, match), total, block_size))
-    if requests is not None or tokens is not None:
-        load = InFlightLoad(_by_row(table, requests or ()), _by_row(table, tokens or ()))
-        facts.write(in_flight_load(), load)
-    if cost is not None:
-        # Blocks of one token, of which each endpoint holds all but its cost.
-        most = max(cost)
-        held = PrefixMatch(most - _by_row(table, cost), most, 1)
-        facts.write(uncached_tokens(), UncachedTokens(most, held, output))
-    return request
-
-
-def _by_row(table: EndpointTable, values: Sequence[int]) -> Any:
-    column = np.zeros(table.capacity, np.int64)
-    column[: len(values)] = values
-    return column
+__all__ = ["NOW", "candidates_of", "endpoint", "request_with", "table_of", "wiring_of"]
