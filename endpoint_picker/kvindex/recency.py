@@ -108,7 +108,8 @@ class RecentBlocks:
         self._buckets.release(slots)
         self._uses[slots] = 0
         self.count -= len(slots)
-        return keys[held]
+        gone: Keys = keys[held]
+        return gone
 
     def _homes(self, keys: Keys) -> Homes:
         # The upper half of a key, scaled to the number of buckets: no division, and any number will do.

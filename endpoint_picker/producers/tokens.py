@@ -4,17 +4,21 @@ A real tokenizer costs milliseconds for a long prompt. Four bytes of text make a
 and equal text makes equal numbers, which is all that prefix matching and load accounting need.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
 
+from endpoint_picker.config.units import Duration
 from endpoint_picker.core import attributes
 from endpoint_picker.core.attributes import Key, TokenizedPrompt, Tokens
 from endpoint_picker.core.endpoints import Candidates
 from endpoint_picker.core.request import Prompt, Request
 from endpoint_picker.plugin import Parameters, Plugin, Wiring
+
+log = logging.getLogger(__name__)
 
 TOKEN_BYTES: Final = 4
 """Bytes of text that make one estimated token."""
@@ -87,20 +91,47 @@ class Estimate(Parameters, frozen=True):
     video: Video = Video()
 
 
+class Render(Parameters, frozen=True):
+    """A server that turns bodies into token ids."""
+
+    url: str = "http://localhost:8000"
+    timeout: Duration = Duration(5.0)
+    mm_timeout: Duration = Duration(30.0)
+
+
+class Socket(Parameters, frozen=True):
+    """A tokenizer behind a socket file."""
+
+    socket_file: str = ""
+
+
 class TokenParameters(Parameters, frozen=True):
     model_name: str = ""
-    estimate: Estimate = Estimate()
-    vllm: dict[str, Any] | None = None
-    uds_tokenizer_config: dict[str, Any] | None = None
+    estimate: Estimate | None = None
+    vllm: Render | None = None
+    """Read, but not used in this version: tokens are estimated."""
+    uds_tokenizer_config: Socket | None = None
+    """Read, but not used in this version: tokens are estimated."""
 
     def __post_init__(self) -> None:
-        backends = {"vllm": self.vllm, "udsTokenizerConfig": self.uds_tokenizer_config}
-        for key, value in backends.items():
-            if value is not None:
-                raise ValueError(
-                    f"{key}: this back end of the token-producer is not in this version; "
-                    "leave the key out (or write `estimate: {}`) to estimate tokens from the text"
-                )
+        named = [key for key, value in self._back_ends.items() if value is not None]
+        if len(named) > 1:
+            raise ValueError(f"{', '.join(named)}: these back ends exclude each other; keep one")
+        if self.vllm is not None and not self.model_name:
+            raise ValueError("modelName is empty; the back end vllm needs to know the model")
+
+    @property
+    def unused(self) -> str:
+        """The back end that is named and not in this version; empty: none."""
+        return next((key for key, value in self._back_ends.items() if value and key != "estimate"), "")
+
+    @property
+    def _back_ends(self) -> dict[str, object]:
+        return {
+            "estimate": self.estimate,
+            "vllm": self.vllm,
+            "udsTokenizerConfig": self.uds_tokenizer_config,
+        }
 
 
 class TokenEstimate(Plugin):
@@ -112,6 +143,13 @@ class TokenEstimate(Plugin):
     def __init__(self, name: str, parameters: TokenParameters, wiring: Wiring) -> None:
         super().__init__(name, parameters, wiring)
         self._prompt = attributes.tokenized_prompt(name)
+        if parameters.unused:
+            log.warning(
+                "%s: the back end %s is not in this version: tokens are estimated from the text, which is "
+                "enough for the length of a prompt and for what two prompts share",
+                name,
+                parameters.unused,
+            )
 
     def produces(self) -> Sequence[Key[Any]]:
         return (self._prompt,)

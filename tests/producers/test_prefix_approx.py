@@ -365,7 +365,7 @@ def test_a_block_size_that_is_raised_is_told(caplog: pytest.LogCaptureFixture) -
 
 
 def audit(pool: Pool, request: Request, cached: int | None, *, row: int = 0) -> None:
-    """The endpoint in `row` served the request, and says that it took so many of 100 tokens from its cache."""
+    """The endpoint in `row` served it, and says that so many of 100 tokens came from its cache."""
     pool.prefix.audit(request, pool.decide(0), row, Usage(100, 10, cached))
 
 

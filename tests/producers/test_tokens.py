@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from endpoint_picker.config import units
 from endpoint_picker.core import attributes
 from endpoint_picker.core.attributes import TokenizedPrompt
 from endpoint_picker.core.endpoints import EndpointTable
@@ -56,10 +57,36 @@ def test_no_prompt_makes_no_tokens() -> None:
     assert tokenize() == TokenizedPrompt((), 0)
 
 
-@pytest.mark.parametrize("key", ["vllm", "udsTokenizerConfig"])
-def test_other_back_ends_are_refused_by_name(key: str) -> None:
-    with pytest.raises(msgspec.ValidationError, match=f"{key}: this back end .* not in this version"):
-        msgspec.convert({key: {"url": "http://localhost:8000"}, "modelName": "m"}, TokenParameters)
+def converted(written: dict[str, object]) -> TokenParameters:
+    return msgspec.convert(written, TokenParameters, dec_hook=units.decode)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"vllm": {"url": "http://localhost:8000", "timeout": "5s", "mmTimeout": "1m"}, "modelName": "m"},
+        {"udsTokenizerConfig": {"socketFile": "/run/tokenizer.sock"}},
+    ],
+)
+def test_other_back_ends_are_read_and_tokens_estimated(
+    written: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    producer = TokenEstimate("mine", converted(written), Wiring(EndpointTable(), Metrics()))
+    assert "tokens are estimated" in caplog.text
+    assert next(iter(written)) in caplog.text
+    assert producer.produces() == (attributes.tokenized_prompt("mine"),)
+
+
+@pytest.mark.parametrize(
+    ("written", "complaint"),
+    [
+        ({"vllm": {}}, "modelName is empty"),
+        ({"vllm": {}, "estimate": {}, "modelName": "m"}, "estimate, vllm: these back ends exclude"),
+    ],
+)
+def test_back_ends_that_cannot_be_meant_are_refused(written: dict[str, object], complaint: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=complaint):
+        converted(written)
 
 
 def test_the_estimate_block_is_read_and_checked() -> None:
@@ -70,6 +97,7 @@ def test_the_estimate_block_is_read_and_checked() -> None:
         }
     }
     parameters = msgspec.convert(written, TokenParameters)
+    assert parameters.estimate is not None
     assert parameters.estimate.image.static.static_token == 256
     assert parameters.estimate.video.frames.strided.default_source_fps == 30
     assert parameters.estimate.image.default_resolution.width == 640
