@@ -3,6 +3,7 @@
 import gc
 import json
 import sys
+from dataclasses import replace
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -83,6 +84,17 @@ def test_a_defect_is_an_internal_error_that_is_logged_and_counted(
     assert "could not be routed" in caplog.text
     assert (pool.open, pool.in_flight) == (0, 0)
     assert pool.sample("llm_d_epp_request_error_total", error_code="Internal") == 1
+
+
+def test_a_model_that_cannot_be_rewritten_is_the_clients_own(pool: Pool) -> None:
+    class Fixed(OpenAI):
+        def parse(self, path: str, body: bytes) -> Payload:
+            return replace(super().parse(path, body), model_is_fixed=True)
+
+    pool.rebuild(parsers=Registry([Fixed("fixed", None, Wiring(pool.table, pool.metrics))]))
+    exchange = route(pool, x_llm_d_model_name_rewrite="other")
+    assert exchange.request.target_model == "m"
+    assert exchange.take_body() == BODY
 
 
 def test_a_rewrite_that_fails_leaves_no_reservation(pool: Pool) -> None:

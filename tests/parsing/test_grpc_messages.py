@@ -47,6 +47,14 @@ def test_a_message_that_is_too_large_is_skipped_and_the_next_is_read(cut: int) -
     assert frames.feed(data[:cut]) + frames.feed(data[cut:]) == [b"next"]
 
 
+def test_a_message_that_is_skipped_may_come_in_many_chunks() -> None:
+    frames = Frames()
+    data = frame(bytes(LARGEST + 1)) + frame(b"next")
+    chunks = [data[at : at + 50_000] for at in range(0, len(data), 50_000)]
+    assert [found for chunk in chunks for found in frames.feed(chunk)] == [b"next"]
+    assert frames.feed(frame(b"and one more")) == [b"and one more"]
+
+
 def test_no_more_than_one_message_is_held() -> None:
     frames = Frames()
     frames.feed(b"\x00\xff\xff\xff\xff")
