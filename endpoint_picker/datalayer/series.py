@@ -56,7 +56,9 @@ class Scalars:
 
     def write(self, page: bytes, table: EndpointTable, row: int) -> bool:
         """Write what the page has, an infinite value as not known; answers whether it has anything."""
-        found = self._families.read(page) if self._specs else {}
+        if not self._specs:
+            return False
+        found = self._families.read(page)
         written = False
         for attribute, spec in self._specs:
             if series := matching(found, spec):
