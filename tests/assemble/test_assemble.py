@@ -1,7 +1,6 @@
-"""Configurations → what runs: what is filled in, and that each sample runs or says why not."""
+"""Configurations → what runs: what is filled in, and what is ignored with a warning."""
 
 import logging
-from pathlib import Path
 
 import pytest
 
@@ -9,7 +8,6 @@ from endpoint_picker.assemble import Assembly, assemble
 from endpoint_picker.config import load
 from endpoint_picker.core import attributes
 from endpoint_picker.core.endpoints import EndpointTable, Gauges
-from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.core.request import Payload, Request
 from endpoint_picker.datalayer.discovery import FileDiscovery
 from endpoint_picker.plugin import ProfileHandler
@@ -25,24 +23,6 @@ from tests.fakes.assembling import (
     weights,
 )
 from tests.fakes.pool import candidates_of, table_of, wiring_of
-
-SAMPLES = Path(__file__).parents[2].parent / "shared" / "golden" / "epp-configs"
-MISSING = {
-    "epp-burst-prefix-cache-config": "vllm",
-    "epp-mm-embeddings-cache-config": "vllm",
-    "epp-precise-prefix-cache-config": "vllm",
-    "pd-epp-config": "disagg-profile-handler",
-    "pd-topology-epp-config": "disagg-profile-handler",
-    "sim-e-p-d-epp-config": "always-disagg-multimodal-decider",
-    "sim-e-pd-epp-config": "always-disagg-multimodal-decider",
-    "sim-epp-kvcache-config": "vllm",
-    "sim-epp-no-hit-lru": "precise-prefix-cache-producer",
-    "sim-epp-tokenizer-vllm-http-config": "vllm",
-    "sim-pd-epp-config": "prefix-based-pd-decider",
-    "sim-program-aware-config": "program-aware-fairness",
-    "soft-reflective-ceiling-epp-config": "soft-reflective-ceiling-policy",
-}
-"""Sample configuration → what of it this version does not have."""
 
 
 def test_without_a_file_the_default_profile_runs() -> None:
@@ -217,20 +197,3 @@ def test_nothing_is_warned_of_without_a_reason(
 ) -> None:
     assembled(document)
     assert caplog.records == []
-
-
-# === samples ===
-
-
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample configurations are not here")
-@pytest.mark.parametrize("sample", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_sample_runs_or_names_what_is_missing(sample: Path) -> None:
-    config = load.load_file(sample)
-    wiring = wiring_of(EndpointTable())
-    missing = MISSING.get(sample.stem)
-    if missing is None:
-        assert assemble(config, wiring, allow_experimental=True).producers
-        return
-    with pytest.raises(ConfigError, match="not in this version") as caught:
-        assemble(config, wiring, allow_experimental=True)
-    assert missing in str(caught.value)
