@@ -24,9 +24,13 @@ COLD: Final = 0.02
 
 class ProbabilisticParameters(Parameters, frozen=True):
     queue_depth_threshold: float = 5.0
+    """Waiting requests at which an endpoint's saturation is 1."""
     kv_cache_util_threshold: float = 0.8
+    """Used share of the KV cache at which it is."""
     power: float = 5.0
+    """How steeply the probability rises with the saturation."""
     k: float = 300.0
+    """Factor of the probability; 0 refuses nobody."""
 
     def __post_init__(self) -> None:
         check_thresholds(self.queue_depth_threshold, self.kv_cache_util_threshold)
@@ -77,6 +81,7 @@ class Probabilistic(Plugin):
 
 class SloParameters(Parameters, frozen=True):
     latency_prediction_info_producer_name: str = "predicted-latency-producer"
+    """Whose predictions count."""
 
 
 class LatencySlo(Plugin):

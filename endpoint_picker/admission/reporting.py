@@ -17,6 +17,7 @@ NOT_SERVED: Final = "fail: missing destination endpoint served metadata"
 class MetadataKey(Parameters, frozen=True):
     name: str
     namespace: str = wire.DESTINATION_NAMESPACE
+    """Of the dynamic metadata."""
 
     def __post_init__(self) -> None:
         if not self.name or not self.namespace:
@@ -26,11 +27,14 @@ class MetadataKey(Parameters, frozen=True):
 class Attribute(Parameters, frozen=True):
     key: MetadataKey
     expression: str
+    """Computes a number from the usage."""
     condition: str = ""
+    """Says whether it is told; none: always."""
 
 
 class ReporterParameters(Parameters, frozen=True):
     attributes: tuple[Attribute, ...]
+    """Exactly one."""
 
     def __post_init__(self) -> None:
         if len(self.attributes) != 1:

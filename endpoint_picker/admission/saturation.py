@@ -45,7 +45,9 @@ def check_thresholds(queue: float, kv_usage: float) -> None:
 
 class UtilizationParameters(Parameters, frozen=True):
     queue_depth_threshold: int = 5
+    """Waiting requests at which an endpoint is full."""
     kv_cache_util_threshold: float = 0.8
+    """Used share of the KV cache at which it is."""
     metrics_staleness_threshold: Duration = Duration(0.2)
     """Without effect: what is too old is said once for the whole picker, and never makes a replica full."""
     headroom: float = 0.0
@@ -114,11 +116,15 @@ def _unfilled(shares: Vector, seen: Mask) -> Vector:
 
 class ConcurrencyParameters(Parameters, frozen=True):
     max_concurrency: int = 100
+    """Requests in flight at which an endpoint is full."""
     max_token_concurrency: int = 1_000_000
+    """Tokens in flight at which it is."""
     concurrency_mode: Literal["requests", "tokens", "hybrid"] = "requests"
+    """What counts; hybrid: both."""
     headroom: float = 0.0
     """Share by which the filter lets an endpoint exceed its limit."""
     in_flight_load_producer_name: str = "inflight-load-producer"
+    """Who says what a request is charged with."""
 
     def __post_init__(self) -> None:
         limits = {

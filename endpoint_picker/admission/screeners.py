@@ -29,6 +29,7 @@ class HeaderSelector(Parameters, frozen=True):
     """A header that names the value of a label."""
 
     name: str
+    """Of the selector in metrics."""
     header_name: str
     label_key: str
     mode: Literal["strict", "prefer"]
@@ -41,10 +42,12 @@ class HeaderSelector(Parameters, frozen=True):
 
 class RequiredRoles(Parameters, frozen=True):
     values: tuple[str, ...] = ()
+    """Roles that a revision must have, each with an endpoint."""
 
 
 class RevisionGating(Parameters, frozen=True):
     mode: Literal["sum", "max-role", "disabled"]
+    """What makes a revision likely: its endpoints in all required roles, or in the largest one of all."""
     require_roles: RequiredRoles = RequiredRoles()
     revision_label_key: str = "disaggregatedset.x-k8s.io/revision"
     role_label_key: str = "disaggregatedset.x-k8s.io/role"
@@ -105,26 +108,24 @@ class Rollout(Plugin):
             raise ValueError(f"scope.labelSelector: {error}") from error
         self._gating = parameters.revision_gating
         self._headers = [(each.header_name.lower(), each.label_key) for each in parameters.header_selectors]
-        self._strict = [
-            (each.header_name.lower(), each.label_key)
-            for each in parameters.header_selectors
-            if each.mode == "strict"
-        ]
+        self._strict = [each for each in parameters.header_selectors if each.mode == "strict"]
         self._version = -1
         self._columns: dict[str, _Column] = {}
         self._weights: Rows = np.zeros(1, np.int64)
+        self._shares: dict[str, float] = {}
 
     def screen(self, request: Request, candidates: Candidates) -> Mask:
         """Those that the strict headers name, and of them those of one revision."""
         self._look(candidates.table)
         mask = np.ones(len(candidates), np.bool_)
-        pinned = False
-        for header, label in self._strict:
-            value = request.headers.get(header)
+        for selector in self._strict:
+            value = request.headers.get(selector.header_name.lower())
             if value:
-                mask &= self._columns[label].equal(value, candidates.rows)
-                pinned |= label == self._gating.revision_label_key
-        return mask if self._gating.mode == "disabled" else self._of_one_revision(candidates, mask, pinned)
+                matching = self._columns[selector.label_key].equal(value, candidates.rows)
+                if not matching.any():
+                    self.wiring.metrics.no_strict_match(self.name, self.type, selector.name)
+                mask &= matching
+        return mask if self._gating.mode == "disabled" else self._of_one_revision(candidates, mask)
 
     def respond(self, request: Request, decision: Decision) -> Mapping[str, str]:
         """The labels of the endpoint that serves the request, each in its header."""
@@ -133,11 +134,12 @@ class Rollout(Plugin):
         labels = (table[rows[0]] if rows else decision.endpoint).labels
         return {header: labels[label] for header, label in self._headers if labels.get(label)}
 
-    def _of_one_revision(self, candidates: Candidates, mask: Mask, pinned: bool) -> Mask:
+    def _of_one_revision(self, candidates: Candidates, mask: Mask) -> Mask:
+        """A header that names the revision has left only one to draw."""
         revisions = self._columns[self._gating.revision_label_key].codes[candidates.rows]
         # The last weight, which is 0, is that of endpoints without a revision.
         left: Mask = mask & (self._weights[revisions] > 0)
-        if pinned or not left.any():
+        if not left.any():
             return left
         choices = np.unique(revisions[left])
         chosen = self.wiring.rng.choices(choices.tolist(), self._weights[choices].tolist())
@@ -149,10 +151,22 @@ class Rollout(Plugin):
         if table.version == self._version:
             return
         gating = self._gating
-        keys = {label for _, label in self._strict} | {gating.revision_label_key}
+        keys = {selector.label_key for selector in self._strict} | {gating.revision_label_key}
         self._columns = {key: _column(table, key) for key in keys}
-        self._weights = self._weighed(table, self._columns[gating.revision_label_key])
+        revisions = self._columns[gating.revision_label_key]
+        self._weights = self._weighed(table, revisions)
         self._version = table.version
+        if gating.mode != "disabled":
+            self._tell(revisions)
+
+    def _tell(self, revisions: _Column) -> None:
+        """The share of each revision that is there, and 0 of those that are gone."""
+        total = max(1, int(self._weights.sum()))
+        shares = {revision: self._weights[code] / total for revision, code in revisions.values.items()}
+        for revision in {**self._shares, **shares}:
+            share = float(shares.get(revision, 0.0))
+            self.wiring.metrics.revision_share(self.name, self.type, self._gating.mode, revision, share)
+        self._shares = shares
 
     def _weighed(self, table: EndpointTable, revisions: _Column) -> Rows:
         """Weight of each revision by its code, 0 where a role is missing; one more 0 at the end."""

@@ -238,6 +238,17 @@ class Families:
             PLUGIN,
         )
 
+        self.disaggregatedset_strict_header_no_match_total = counters(
+            f"{PREFIX}disaggregatedset_strict_header_no_match_total",
+            "Requests with a strict header that no endpoint matches.",
+            (*PLUGIN, "selector"),
+        )
+        self.disaggregatedset_revision_gating_share = fleeting(
+            f"{PREFIX}disaggregatedset_revision_gating_share",
+            "Share of the requests that a revision is given.",
+            (*PLUGIN, "mode", "revision"),
+        )
+
     def _add_load(self) -> None:
         load = ("endpoint_name", "namespace", "producer_name", "fairness_id", "priority")
         self.inflight_requests = fleeting(

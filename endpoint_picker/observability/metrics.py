@@ -158,6 +158,20 @@ class Metrics:
         """Blocks in an approximate prefix index."""
         self._families.prefix_indexer_size.cell(plugin_name, plugin_type).value = blocks
 
+    def no_strict_match(self, plugin_name: str, plugin_type: str, selector: str) -> None:
+        """A request's header rules out everybody."""
+        families = self._families
+        cell = families.disaggregatedset_strict_header_no_match_total.cell(plugin_name, plugin_type, selector)
+        cell.value += 1
+
+    def revision_share(
+        self, plugin_name: str, plugin_type: str, mode: str, revision: str, share: float
+    ) -> None:
+        """How likely a revision of replicas is to be given a request; 0 leaves the page."""
+        families = self._families
+        values = (plugin_name, plugin_type, mode, revision)
+        families.disaggregatedset_revision_gating_share.cell(*values).value = share
+
     def in_flight(
         self, endpoint: Endpoint, producer: str, labels: RequestLabels, requests: int, tokens: int
     ) -> None:

@@ -185,6 +185,7 @@ def test_limits_are_parameters_and_only_candidates_count() -> None:
         ({"maxConcurrency": 10}, [True, False, True]),
         # int(10 · 1.15) = 11: ten requests are below it, eleven are not.
         ({"maxConcurrency": 10, "headroom": 0.15}, [True, True, True]),
+        ({"maxConcurrency": 9, "headroom": 0.15}, [True, False, True]),  # int(9 · 1.15) = 10
         ({"maxConcurrency": 8, "headroom": 0.25}, [True, False, True]),  # int(8 · 1.25) = 10
         ({"concurrencyMode": "tokens", "maxTokenConcurrency": 100}, [True, True, False]),
         (

@@ -199,6 +199,27 @@ def test_a_change_of_the_pool_is_seen() -> None:
     assert kept(screener, table) != []
 
 
+def test_what_is_drawn_and_what_matches_nobody_is_told_in_metrics() -> None:
+    table = table_of((), replicas(a=(2, 9), b=(1, 1), half=(0, 3)))
+    screener = built(table, written("max-role", STRICT))
+
+    def told(name: str) -> dict[str, float]:
+        """The last label of each series → its value."""
+        families = screener.wiring.metrics.registry.collect()
+        samples = [sample for family in families for sample in family.samples]
+        wanted = f"llm_d_epp_disaggregatedset_{name}"
+        return {list(each.labels.values())[-1]: each.value for each in samples if each.name == wanted}
+
+    kept(screener, table, x_revision="a")
+    assert told("revision_gating_share") == pytest.approx({"a": 0.9, "b": 0.1})
+    assert told("strict_header_no_match_total") == {}
+    kept(screener, table, x_revision="gone")
+    assert told("strict_header_no_match_total") == {"revision": 1.0}
+    table.replace(endpoint(index, each) for index, each in enumerate(replicas(b=(1, 1))))
+    kept(screener, table)
+    assert told("revision_gating_share") == {"b": 1.0}
+
+
 # === what the client is told ===
 
 

@@ -28,6 +28,8 @@ def serve(metrics: Metrics, labels: RequestLabels = LABELS, outcome: Finished = 
     metrics.prefix_size("approx", "approx-prefix", 77)
     metrics.prefix_truth("approx", "approx-prefix", 75.0, 64.0)
     metrics.config_reloaded(success=True)
+    metrics.no_strict_match("rollout", "r-type", "revision")
+    metrics.revision_share("rollout", "r-type", "sum", "a", 0.75)
     metrics.in_flight(ENDPOINT, "inflight-load-producer", labels, 1, 120)
     metrics.running(labels, 1)
     metrics.request_processed(0.003)

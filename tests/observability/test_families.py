@@ -55,6 +55,8 @@ PAGE: dict[str, Shape] = {
     "llm_d_epp_prefix_predicted_tokens_total": (COUNTER, ("plugin_name", "plugin_type")),
     "llm_d_epp_prefix_cached_tokens_total": (COUNTER, ("plugin_name", "plugin_type")),
     "llm_d_epp_config_reloads_total": (COUNTER, ("result",)),
+    "llm_d_epp_disaggregatedset_strict_header_no_match_total": (COUNTER, (*P, "selector")),
+    "llm_d_epp_disaggregatedset_revision_gating_share": (GAUGE, (*P, "mode", "revision")),
     "llm_d_epp_plugin_failures_total": (COUNTER, ("extension_point", "plugin_type", "plugin_name")),
     "llm_d_epp_request_processing_duration_seconds": (REQUEST_WORK, ()),
     "llm_d_epp_response_processing_duration_seconds": (RESPONSE_WORK, ()),
