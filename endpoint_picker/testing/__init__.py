@@ -1,6 +1,6 @@
 """For whoever writes a plugin: pools and requests to try it on, and the laws that every plugin keeps.
 
-`check_plugin(YourScorer, weight=2)` draws pools and requests by the hundred, with and without data, and
+`check_plugin(YourScorer, weight=2)` draws dozens of pools and requests, with and without data, and
 raises AssertionError with the plugin, the law and the smallest example that breaks it. The catalog passes
 the same laws. What belongs here serves tests of plugins; nothing that serves requests imports it.
 
