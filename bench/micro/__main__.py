@@ -11,11 +11,12 @@ from rich.table import Table
 
 from bench import results
 from bench.figures import Figure, amount, verdict
-from bench.micro import codec, frames, parsing, prefix, schedule
+from bench.micro import catalogue, codec, frames, parsing, prefix, schedule
 from bench.micro.timing import SIDE, Pace
 
 PARTS: Final[Mapping[str, Callable[[Pace], list[Figure]]]] = {
     "schedule": schedule.figures,
+    "catalogue": catalogue.figures,
     "prefix": prefix.figures,
     "parsing": parsing.figures,
     "codec": codec.figures,

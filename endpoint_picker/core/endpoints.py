@@ -13,6 +13,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from endpoint_picker.core import adapters
+from endpoint_picker.core.adapters import Adapters
 from endpoint_picker.core.objectives import Objectives
 
 Rows = npt.NDArray[np.int64]
@@ -142,8 +144,8 @@ class EndpointTable:
         self.generation = np.zeros(capacity, np.int64)
         for name, (dtype, empty) in _COLUMNS.items():
             setattr(self, name, np.full(capacity, empty, dtype))
-        self.lora_running: list[frozenset[str]] = [frozenset()] * capacity
-        self.lora_waiting: list[frozenset[str]] = [frozenset()] * capacity
+        self.lora_running = Adapters(capacity)
+        self.lora_waiting = Adapters(capacity)
         self.models: list[tuple[ServedModel, ...]] = [()] * capacity
         """What each row's replica says that it serves; empty: not known."""
         self._scalars: dict[tuple[str, str], Vector] = {}
@@ -249,7 +251,7 @@ class EndpointTable:
             getattr(self, name)[row] = empty
         for values in self._scalars.values():
             values[row] = np.nan
-        self.lora_running[row] = self.lora_waiting[row] = frozenset()
+        self.lora_running[row] = self.lora_waiting[row] = adapters.NONE
         self.models[row] = ()
         self._endpoints[row] = endpoint
         self._rows[endpoint.id] = row
@@ -267,8 +269,8 @@ class EndpointTable:
             setattr(self, name, np.concatenate([getattr(self, name), np.full(extra, empty, dtype)]))
         for key, values in self._scalars.items():
             self._scalars[key] = np.concatenate([values, np.full(extra, np.nan)])
-        self.lora_running += [frozenset()] * extra
-        self.lora_waiting += [frozenset()] * extra
+        self.lora_running.grow(extra)
+        self.lora_waiting.grow(extra)
         self.models += [()] * extra
         self._endpoints += [None] * extra
 

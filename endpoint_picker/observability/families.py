@@ -271,7 +271,7 @@ class Families:
         )
         self.config_reloads_total = counters(
             f"{PREFIX}config_reloads_total",
-            "Times that the configuration was loaded anew, by result: success, or failure (the old one stays).",
+            "Times that the configuration was loaded anew: success, or failure (the old one stays).",
             ("result",),
         )
         self.info = gauges(

@@ -56,12 +56,13 @@ class Affinity(Plugin):
         return tuple(key for key in self._way.facts if key.producer)
 
     def adopt(self, old: Plugin) -> None:
-        if isinstance(old, Affinity) and old._profile == self._profile:
-            if isinstance(self._way, Remembered) and isinstance(old._way, Remembered):
-                self._way.adopt(old._way)
+        if not isinstance(old, Affinity) or old._profile != self._profile:
+            return
+        if isinstance(self._way, Remembered) and isinstance(old._way, Remembered):
+            self._way.adopt(old._way)
 
     def where_bound(self, request: Request, candidates: Candidates) -> Mask | None:
-        """The candidate that the session is bound to, shape (n,); None where there is none, or not among them."""
+        """The candidate that the session is bound to, shape (n,); None where there is none among them."""
         bound = self._way.bound(request)
         row = None if bound is None else candidates.table.row_of(bound)
         if row is None:

@@ -143,13 +143,16 @@ class Remembered:
         if old.sources == self.sources:
             self._bindings = old._bindings
 
+    @staticmethod
+    def _named(request: Request, place: "str | Key[str]") -> str | None:
+        if isinstance(place, str):
+            return request.headers.get(place)
+        return request.attributes.read(place)
+
     def _session(self, request: Request) -> bytes:
         """A digest, for a client may name its session at any length; empty where it names none."""
         for place in self._places:
-            if isinstance(place, str):
-                named = request.headers.get(place)
-            else:
-                named = request.attributes.read(place)
+            named = self._named(request, place)
             if named and named.strip():
                 return hashlib.blake2b(named.strip().encode(), digest_size=16).digest()
         return b""

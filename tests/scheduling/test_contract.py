@@ -14,32 +14,10 @@ from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.core.request import Request
 from endpoint_picker.plugin import Scorer
 from endpoint_picker.testing import candidates_of, check_plugin, make, request_with, roles, table_of
+from endpoint_picker.testing.examples import PARAMETERS
 from endpoint_picker.testing.kit import LAWS, check_class
 
 COUNT = st.integers(0, 10**6)
-
-PARAMETERS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "by-label": {"label": "zone", "validValues": ["a", "b"]},
-    "disaggregatedset-rollout-screener": {
-        "scope": {"labelSelector": "a=b"},
-        "revisionGating": {"mode": "sum", "requireRoles": {"values": ["prefill", "decode"]}},
-    },
-    "endpoint-attribute-filter": {
-        "attribute": "a",
-        "algorithm": {"type": "threshold", "threshold": {"operator": "LessThan", "value": 1}},
-    },
-    "endpoint-attribute-scorer": {"attributeKey": "a", "algorithm": {"type": "linear_lower_is_better"}},
-    "file-discovery": {"path": "endpoints.yaml"},
-    "header-label-affinity-scorer": {"headerName": "x-zone", "labelKey": "zone"},
-    "label-selector-filter": {"matchLabels": {"zone": "a"}},
-    "multicluster-file-discovery": {"path": "endpoints.yaml"},
-    "request-attribute-reporter": {
-        "attributes": [{"key": {"name": "tokens"}, "expression": "usage.prompt_tokens"}]
-    },
-    "session-id-producer": {"headerName": "x-session"},
-    "utilization-filter": {"conditions": [{"metric": "waiting-queue", "maxValue": 5}]},
-}
-"""What each type is tried with that cannot do without: as in a configuration file."""
 
 SUFFIXES: Final = (
     "-filter",
@@ -59,7 +37,9 @@ def parameters_of(name: str) -> Mapping[str, Any]:
     try:
         make(TABLE[name], EndpointTable(), **PARAMETERS.get(name, {}))
     except ConfigError as error:
-        pytest.fail(f"{name} needs an example: add its parameters to PARAMETERS of this file ({error})")
+        pytest.fail(
+            f"{name} needs an example: add its parameters to endpoint_picker/testing/examples.py ({error})"
+        )
     return PARAMETERS.get(name, {})
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from endpoint_picker.core.endpoints import Candidates, EndpointTable, Vector
+from endpoint_picker.core.endpoints import Candidates, Vector
 from endpoint_picker.core.request import Request
 from endpoint_picker.plugin import Plugin
 
@@ -16,15 +16,9 @@ class LoraAffinity(Plugin):
     type = "lora-affinity-scorer"
 
     def score(self, request: Request, candidates: Candidates) -> Vector:
-        adapter, table = request.target_model, candidates.table
-        scores = [_affinity(table, row, adapter) for row in candidates.rows.tolist()]
-        return np.array(scores, np.float64)
-
-
-def _affinity(table: EndpointTable, row: int, adapter: str) -> float:
-    running, waiting = table.lora_running[row], table.lora_waiting[row]
-    if adapter in running:
-        return 1.0
-    if len(running) + len(waiting) < table.max_lora[row]:
-        return 0.8
-    return 0.6 if adapter in waiting else 0.0
+        adapter, table, rows = request.target_model, candidates.table, candidates.rows
+        running, waiting = table.lora_running, table.lora_waiting
+        room = running.counts[rows] + waiting.counts[rows] < table.max_lora[rows]
+        scores: Vector = np.where(room, 0.8, np.where(waiting.have(adapter)[rows], 0.6, 0.0))
+        scores[running.have(adapter)[rows]] = 1.0
+        return scores
