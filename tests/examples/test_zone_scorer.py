@@ -51,7 +51,17 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder to put on the path, with the example as pip installs it."""
     target = tmp_path_factory.mktemp("installed")
     quiet = ("--quiet", "--disable-pip-version-check", "--no-compile")
-    command = [sys.executable, "-m", "pip", "install", *quiet, "--no-deps", "--target", target, EXAMPLE]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        *quiet,
+        "--no-deps",
+        "--target",
+        str(target),
+        str(EXAMPLE),
+    ]
     subprocess.run(command, check=True, cwd=target, timeout=100)
     return target
 
@@ -74,13 +84,13 @@ def test_the_failure_that_the_page_shows_is_what_the_kit_says() -> None:
 
 
 def test_its_own_tests_pass(installed: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", EXAMPLE / "tests"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE / "tests")]
     ran = subprocess.run(command, env=_path(installed), cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_check_finds_its_type(installed: Path) -> None:
-    command = [sys.executable, "-m", "endpoint_picker", "check", "-q", EXAMPLE / "epp.yaml"]
+    command = [sys.executable, "-m", "endpoint_picker", "check", "-q", str(EXAMPLE / "epp.yaml")]
     ran = subprocess.run(command, env=_path(installed), cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     without = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)

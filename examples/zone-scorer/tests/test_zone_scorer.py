@@ -9,7 +9,7 @@ TABLE = table_of(labels=[{LABEL: "east"}, {LABEL: "west"}, {}])
 
 def scores(headers: dict[str, str]) -> list[float]:
     scorer = make(Zone, TABLE, elsewhere=0.25)
-    return scorer.score(request_with(TABLE, headers=headers), candidates_of(TABLE)).tolist()
+    return list(scorer.score(request_with(TABLE, headers=headers), candidates_of(TABLE)))
 
 
 def test_the_clients_zone_wins() -> None:
