@@ -36,6 +36,7 @@ from endpoint_picker.plugin import Plugin
 from endpoint_picker.producers import (
     encoders,
     inflight,
+    p2p_source,
     prefix_approx,
     prefix_burst,
     prefix_multicluster,
@@ -82,6 +83,7 @@ TABLE: Final[Mapping[str, type[Plugin]]] = {
     "mm-embeddings-cache-producer": encoders.EncoderCache,
     "inflight-load-producer": inflight.InFlight,
     "session-id-producer": session.SessionId,
+    "p2p-source-producer": p2p_source.P2PSource,
     # filters
     "label-selector-filter": labels.LabelSelector,
     "by-label": labels.ByLabel,
@@ -164,7 +166,7 @@ _LATER: Final = """
     disagg-headers-handler prefill-header-handler always-disagg-pd-decider prefix-based-pd-decider
     always-disagg-multimodal-decider
     precise-prefix-cache-producer
-    p2p-source-producer predicted-latency-producer
+    predicted-latency-producer
     global-strict-fairness-policy round-robin-fairness-policy program-aware-fairness
     fcfs-ordering-policy edf-ordering-policy slo-deadline-ordering-policy static-usage-limit-policy
     priority-holdback-policy soft-reflective-ceiling-policy sheddable-eviction-filter

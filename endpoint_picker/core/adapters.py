@@ -36,6 +36,11 @@ class Adapters:
         self._names[row] = names
         self.counts[row] = len(names)
 
+    @property
+    def names(self) -> tuple[frozenset[str], ...]:
+        """Of each row."""
+        return tuple(self._names)
+
     def grow(self, extra: int) -> None:
         self.counts = np.concatenate([self.counts, np.zeros(extra, np.int64)])
         self._names += [NONE] * extra

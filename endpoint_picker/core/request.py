@@ -56,6 +56,8 @@ class Request:
     priority: int = 0
     objective: str = ""
     fairness_id: str = wire.DEFAULT_FAIRNESS_ID
+    fields: dict[str, str] = field(default_factory=dict)
+    """Header fields that plugins set on the request on its way to the endpoint, names in lower case."""
     served: str | None = None
     """`ip:port` of the endpoint that served it in the end, once the data plane has said so."""
     attributes: Attributes = field(default_factory=Attributes)

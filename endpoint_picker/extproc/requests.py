@@ -184,7 +184,8 @@ def outbound(exchange: Exchange) -> Mutation:
     request, decision = exchange.request, exchange.decision
     if decision is None:
         return NOTHING
-    fields = [(wire.DESTINATION, decision.destination), *decision.headers]
+    told = dict(decision.headers) | request.fields
+    fields = [(wire.DESTINATION, decision.destination), *told.items()]
     if request.headers.get(wire.REQUEST_ID) != request.id:
         fields.append((wire.REQUEST_ID, request.id))
     declared = request.headers.get("content-length")
@@ -192,7 +193,7 @@ def outbound(exchange: Exchange) -> Mutation:
         fields.append(("content-length", str(request.size)))
     return Mutation(
         set=tuple(fields),
-        remove=tuple(sorted(wire.CONTROL_HEADERS & request.headers.keys() - dict(decision.headers).keys())),
+        remove=tuple(sorted(wire.CONTROL_HEADERS & request.headers.keys() - told.keys())),
         destination=decision.destination,
         scores=exchange.scores(),
         clear_route_cache=True,

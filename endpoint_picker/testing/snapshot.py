@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from endpoint_picker.core.adapters import Adapters
 from endpoint_picker.core.attributes import Attributes, Key, T
 from endpoint_picker.core.endpoints import Candidates, EndpointTable
 from endpoint_picker.core.request import Request
@@ -55,6 +56,8 @@ def _frozen(value: Any) -> Any:
             return (value.dtype.str, value.shape, value.tobytes())
         case Noted():
             return _frozen(value.written)
+        case Adapters():
+            return value.names
         case Mapping():
             return {key: _frozen(each) for key, each in value.items()}
         case tuple() | list():

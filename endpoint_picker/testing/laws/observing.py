@@ -23,6 +23,7 @@ from endpoint_picker.testing.laws.subject import (
 
 FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 FACTS: Final = "request.attributes"
+FIELDS: Final = "request.fields"
 
 
 def _laws(ask: Ask, check: Check, *allowed: str, shape: str = "shape") -> tuple[Group, ...]:
@@ -140,7 +141,7 @@ HEADER_READER: Final = _laws(_read_headers, _named, FACTS, "request.fairness_id"
 PRODUCER: Final = _laws(_produce, _by_row, FACTS, shape="one element for each row")
 DETECTOR: Final = _laws(_saturation, _measure, shape="a number from 0 up")
 ADMITTER: Final = _laws(_admit, _text, shape="a text")
-LEARNER: Final = _laws(_learn, _anything, FACTS, "request.payload", shape="learning")
+LEARNER: Final = _laws(_learn, _anything, FACTS, FIELDS, "request.payload", shape="learning")
 RESPONDER: Final = _laws(_respond, _fields, shape="header fields")
 AUDITOR: Final = _laws(_audit, _anything, FACTS, shape="auditing")
 REPORTER: Final = _laws(_report, _metadata, shape="metadata")
