@@ -179,9 +179,7 @@ class Director:
         except Refusal:
             raise
         except Exception:
-            self._books.complaints.exception(
-                type(parser).__name__, "the body of request %s could not be read", request.id
-            )
+            self._guard.unread(parser, "the body of request %s could not be read", request.id)
             return Payload()
 
     def _candidates(self, subset: tuple[str, ...] | None) -> Candidates:

@@ -217,8 +217,7 @@ class Exchange:
     def _unreadable(self) -> None:
         """A parser that fails on a response loses the usage, not the response."""
         self._usage = None
-        name = type(self.parser).__name__
-        self._books.complaints.exception(name, "the usage of request %s could not be read", self.request.id)
+        self._books.guard.unread(self.parser, "the usage of request %s could not be read", self.request.id)
 
     def _judge(self, status: int) -> None:
         """Count failures in a row, and leave a replica alone for a while that only fails."""

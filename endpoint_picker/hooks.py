@@ -88,6 +88,12 @@ class Guard:
         finally:
             step.told(self._clock() - started)
 
+    def unread(self, parser: Any, told: str, request_id: str) -> None:
+        """A parser has failed: what it would have read is not known, and the request goes on."""
+        name, kind = getattr(parser, "name", ""), getattr(parser, "type", type(parser).__name__)
+        self._metrics.plugin_failed("Parser", kind, name or kind)
+        self._complaints.exception(name or kind, told, request_id)
+
     def _step(self, plugin: Any, point: str, method: str) -> Step:
         name = getattr(plugin, "name", type(plugin).__name__)
         plugin_type = getattr(plugin, "type", type(plugin).__name__)

@@ -148,6 +148,8 @@ def test_a_broken_parser_loses_what_it_reads_not_the_request(
         exchange.response_chunk(chunk)
     exchange.end(complete=True)
     assert "could not be read" in caplog.text
+    failures = pool.sample("llm_d_epp_plugin_failures_total", extension_point="Parser", plugin_name="broken")
+    assert failures == (2 if parser is Blind else 1)  # of the body too
     assert (pool.open, pool.in_flight) == (0, 0)
     assert pool.sample("llm_d_epp_request_duration_seconds_count") == 1
 
