@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from endpoint_picker import hooks
+from endpoint_picker.admission.shedding import Shedding
 from endpoint_picker.core import wire
 from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import Candidates
@@ -56,6 +57,8 @@ class Parts:
     producers: Sequence[Producer]
     """Each after those whose facts it reads."""
     scheduler: Scheduler
+    shedding: Shedding | None = None
+    """Refuses requests of negative priority when the pool is full."""
     plugins: Sequence[object] = ()
     """All instances: each serves the extension points whose methods it has."""
     honour_subset: bool = True
@@ -77,6 +80,7 @@ class Director:
         self._reads = guard.steps(hooks.HEADERS, parts.plugins)
         self._screens = guard.steps(hooks.SCREENER, parts.plugins)
         self._produces = guard.steps(hooks.PRODUCER, parts.producers)
+        self._sheds = guard.steps(hooks.ADMISSION, (parts.shedding,))
         self._admits = guard.steps(hooks.ADMISSION, parts.plugins)
         self._learns = guard.steps(hooks.LEARNER, parts.plugins)
         self._learns_at = guard.steps(hooks.LEARNER_AT, parts.plugins)
@@ -213,7 +217,8 @@ class Director:
 
     def _admit(self, request: Request, candidates: Candidates) -> None:
         """The first that says no refuses the request."""
-        for step in self._admits:
+        sheds = self._sheds if request.priority < 0 else ()
+        for step in (*sheds, *self._admits):
             why_not = self._guard.ask(step, hooks.text, "", request, candidates)
             if why_not:
                 raise ResourceExhausted(why_not, reason=REJECTED_SATURATED)

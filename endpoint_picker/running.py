@@ -115,7 +115,8 @@ class Running:
             parsers=Registry(assembly.parsers),
             producers=assembly.producers,
             scheduler=assembly.scheduler,
-            plugins=(Shedding(assembly.detector), *books.plugins),
+            shedding=Shedding(assembly.detector),
+            plugins=books.plugins,
             honour_subset=self._options.honour_subset,
         )
 

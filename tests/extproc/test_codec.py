@@ -96,3 +96,54 @@ def test_a_piece_is_written_as_the_generated_code_writes_it(side: Side, data: by
 )
 def test_an_answer_to_headers_is_the_same_each_time(reply: Reply) -> None:
     assert codec.encode(reply) == codec.encode(reply) == codec._encode(reply)
+
+
+# === headers ===
+
+NAMES = st.sampled_from([":path", ":status", "x-request-id", "X-Odd", ""]) | st.text(max_size=5)
+FIELDS = st.lists(st.tuples(NAMES, st.binary(max_size=200), st.text(max_size=5)), max_size=6)
+
+
+def headers_message(side: Side, fields: list[tuple[str, bytes, str]], ends: bool, **more: object) -> bytes:
+    values = [base_pb2.HeaderValue(key=key, raw_value=raw, value=value) for key, raw, value in fields]
+    headers = ext_proc.HttpHeaders(headers=base_pb2.HeaderMap(headers=values), end_of_stream=ends)
+    message = ext_proc.ProcessingRequest(**{f"{side.value}_headers": headers}, **more)
+    data: bytes = message.SerializeToString()
+    return data
+
+
+def subset(place: str) -> base_pb2.Metadata:
+    context = base_pb2.Metadata()
+    hint = context.filter_metadata["envoy.lb.subset_hint"]
+    hint.fields["x-gateway-destination-endpoint-subset"].string_value = place
+    return context
+
+
+@given(SIDES, FIELDS, st.booleans(), st.integers(0, 5), st.text("ab:,1", max_size=600))
+def test_headers_are_read_as_the_generated_code_reads_them(
+    side: Side, fields: list[tuple[str, bytes, str]], ends: bool, mode: int, place: str
+) -> None:
+    config = ext_proc.ProtocolConfiguration(request_body_mode=mode)
+    message = headers_message(side, fields, ends, protocol_config=config, metadata_context=subset(place))
+    assert codec.decode(message) == codec.decode(message) == slowly(message)
+
+
+@given(st.data())
+def test_damaged_headers_are_read_as_the_generated_code_reads_them(data: st.DataObject) -> None:
+    message = bytearray(headers_message(Side.REQUEST, data.draw(FIELDS), data.draw(st.booleans())))
+    for _ in range(data.draw(st.integers(0, 3))):
+        message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(message[: data.draw(st.integers(0, len(message)))]) + data.draw(st.binary(max_size=4))
+    expected = slowly(cut)
+    if expected is None:
+        with pytest.raises(codec.Malformed):
+            codec.decode(cut)
+    else:
+        assert codec.decode(cut) == expected
+
+
+def test_fields_that_are_remembered_take_a_bounded_room() -> None:
+    for number in range(2 * codec.MOST_ENTRIES):
+        codec.decode(headers_message(Side.REQUEST, [("x-request-id", b"%d" % number, "")], False))
+    assert len(codec._entries) <= codec.MOST_ENTRIES
+    assert max(map(len, codec._entries)) <= codec.LONGEST_ENTRY

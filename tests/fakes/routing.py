@@ -61,7 +61,8 @@ class Pool:
             "parsers": Registry(self._assembly.parsers),
             "producers": self._assembly.producers,
             "scheduler": self._assembly.scheduler,
-            "plugins": (Shedding(self._assembly.detector), *plugins),
+            "shedding": Shedding(self._assembly.detector),
+            "plugins": plugins,
         }
         self.director = Director(Parts(**(parts | changes)))
 
