@@ -31,8 +31,9 @@ MODEL: Final = "demo-model"
 SEED: Final = 7
 SIMULATOR: Final = ("--block-size", "16", "--num-blocks", "9000")
 """A KV cache of 144,000 tokens a replica: it cannot hold every chat, so it matters who goes where."""
-ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
-"""Beside Ctrl-C: the programs are in groups of their own, so nobody else would end them."""
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The programs are in groups of their own, so nobody else would end them. Ctrl-C is named too: whoever starts
+the demo in the background of a script has it ignored otherwise."""
 
 ROWS: Final = (
     ("requests", "requests", ""),
@@ -159,7 +160,7 @@ async def _until_interrupted(console: Console, ground: Stack) -> None:
     print(f"  {command}\n  curl {ground.metrics}\n\nCtrl-C stops it.", flush=True)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for each in (signal.SIGINT, *ENDING):
+    for each in ENDING:
         loop.add_signal_handler(each, stop.set)
     await stop.wait()
     console.print("stopping")
