@@ -83,7 +83,9 @@ def _headers_by_hand(data: bytes, side: Side) -> Incoming | None:
         size, at = _varint(data, start + 1)
         last = at + size
         beside, tail = data[end:], data[last:end]
-        if data[start] != _PART or end > len(data) or len(beside) > LONGEST_BESIDE or tail not in _TAILS:
+        if data[start] != _PART or not last <= end <= len(data):
+            return None
+        if len(beside) > LONGEST_BESIDE or tail not in _TAILS:
             return None
         fields: dict[str, str] = {}
         while at < last:
