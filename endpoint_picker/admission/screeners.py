@@ -5,19 +5,16 @@ together. So a request is given one revision, before any profile sees it, that h
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 
 from endpoint_picker.admission import selectors
 from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import Candidates, EndpointTable, Mask, Rows
+from endpoint_picker.core.labels import ABSENT, Numbered, numbered
 from endpoint_picker.core.request import Request
 from endpoint_picker.plugin import Parameters, Plugin, Wiring
-
-NO_LABEL: Final = -1
-UNKNOWN: Final = -2
 
 
 class Scope(Parameters, frozen=True):
@@ -73,20 +70,6 @@ class RolloutParameters(Parameters, frozen=True):
                 raise ValueError("headerSelectors: a name or headerName is there twice; rename one")
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """One label of all endpoints."""
-
-    codes: Rows
-    """Shape (capacity,), by table row; endpoints with equal values have equal codes."""
-    values: Mapping[str, int]
-    """Value → code."""
-
-    def equal(self, value: str, rows: Rows) -> Mask:
-        found: Mask = self.codes[rows] == self.values.get(value, UNKNOWN)
-        return found
-
-
 class Rollout(Plugin):
     """`disaggregatedset-rollout-screener`: one revision for each request, by weight or by header.
 
@@ -109,8 +92,9 @@ class Rollout(Plugin):
         self._gating = parameters.revision_gating
         self._headers = [(each.header_name.lower(), each.label_key) for each in parameters.header_selectors]
         self._strict = [each for each in parameters.header_selectors if each.mode == "strict"]
+        keys = {each.label_key for each in self._strict} | {self._gating.revision_label_key}
+        self._labels = {key: numbered(key) for key in keys}
         self._version = -1
-        self._columns: dict[str, _Column] = {}
         self._weights: Rows = np.zeros(1, np.int64)
         self._shares: dict[str, float] = {}
 
@@ -121,7 +105,8 @@ class Rollout(Plugin):
         for selector in self._strict:
             value = request.headers.get(selector.header_name.lower())
             if value:
-                matching = self._columns[selector.label_key].equal(value, candidates.rows)
+                labels = self._labels[selector.label_key].of(candidates.table)
+                matching: Mask = labels.rows[candidates.rows] == labels.number(value)
                 if not matching.any():
                     self.wiring.metrics.no_strict_match(self.name, self.type, selector.name)
                 mask &= matching
@@ -136,7 +121,8 @@ class Rollout(Plugin):
 
     def _of_one_revision(self, candidates: Candidates, mask: Mask) -> Mask:
         """A header that names the revision has left only one to draw."""
-        revisions = self._columns[self._gating.revision_label_key].codes[candidates.rows]
+        labels = self._labels[self._gating.revision_label_key].of(candidates.table)
+        revisions = labels.rows[candidates.rows]
         # The last weight, which is 0, is that of endpoints without a revision.
         left: Mask = mask & (self._weights[revisions] > 0)
         if not left.any():
@@ -147,35 +133,32 @@ class Rollout(Plugin):
         return one
 
     def _look(self, table: EndpointTable) -> None:
-        """Labels change with the pool's membership only, so they are read once for each version of it."""
+        """Weigh the revisions, and tell of them, once for each version of the table."""
         if table.version == self._version:
             return
-        gating = self._gating
-        keys = {selector.label_key for selector in self._strict} | {gating.revision_label_key}
-        self._columns = {key: _column(table, key) for key in keys}
-        revisions = self._columns[gating.revision_label_key]
+        revisions = self._labels[self._gating.revision_label_key].of(table)
         self._weights = self._weighed(table, revisions)
         self._version = table.version
-        if gating.mode != "disabled":
+        if self._gating.mode != "disabled":
             self._tell(revisions)
 
-    def _tell(self, revisions: _Column) -> None:
+    def _tell(self, revisions: Numbered) -> None:
         """The share of each revision that is there, and 0 of those that are gone."""
         total = max(1, int(self._weights.sum()))
-        shares = {revision: self._weights[code] / total for revision, code in revisions.values.items()}
+        shares = {revision: self._weights[code] / total for revision, code in revisions.numbers.items()}
         for revision in {**self._shares, **shares}:
             share = float(shares.get(revision, 0.0))
             self.wiring.metrics.revision_share(self.name, self.type, self._gating.mode, revision, share)
         self._shares = shares
 
-    def _weighed(self, table: EndpointTable, revisions: _Column) -> Rows:
-        """Weight of each revision by its code, 0 where a role is missing; one more 0 at the end."""
+    def _weighed(self, table: EndpointTable, revisions: Numbered) -> Rows:
+        """Weight of each revision by its number, 0 where a role is missing; one more 0 at the end."""
         roles = tuple(dict.fromkeys(self._gating.require_roles.values))
-        counts = np.zeros((len(revisions.values) + 1, max(1, len(roles))), np.int64)
+        counts = np.zeros((len(revisions.numbers) + 1, max(1, len(roles))), np.int64)
         for row in table.live.tolist():
-            labels, code = table[row].labels, int(revisions.codes[row])
+            labels, code = table[row].labels, int(revisions.rows[row])
             role = labels.get(self._gating.role_label_key, "")
-            if code != NO_LABEL and role in roles and self._counted(labels):
+            if code != ABSENT and role in roles and self._counted(labels):
                 counts[code, roles.index(role)] += 1
         counts[~counts.all(axis=1)] = 0
         # argmax takes the first of equal ones, which is the order in which the roles are written.
@@ -183,12 +166,3 @@ class Rollout(Plugin):
             counts[:, counts.sum(axis=0).argmax()] if self._gating.mode == "max-role" else counts.sum(axis=1)
         )
         return weights
-
-
-def _column(table: EndpointTable, key: str) -> _Column:
-    codes, values = np.full(table.capacity, NO_LABEL, np.int64), dict[str, int]()
-    for row in table.live.tolist():
-        value = table[row].labels.get(key)
-        if value:
-            codes[row] = values.setdefault(value, len(values))
-    return _Column(codes, values)
