@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import json
 import shutil
-import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from rich.table import Table
 
 from bench import envoys
 from bench.picker import Picker
-from bench.processes import ROOT, Failed, Process, page
+from bench.processes import ENDING, ROOT, Failed, Process, end_on_signals, page
 from bench.replay import Replay
 from bench.traffic import Session, Shape, sessions
 
@@ -31,9 +30,6 @@ MODEL: Final = "demo-model"
 SEED: Final = 7
 SIMULATOR: Final = ("--block-size", "16", "--num-blocks", "9000")
 """A KV cache of 144,000 tokens a replica: it cannot hold every chat, so it matters who goes where."""
-ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""The programs are in groups of their own, so nobody else would end them. Ctrl-C is named too: whoever starts
-the demo in the background of a script has it ignored otherwise."""
 
 ROWS: Final = (
     ("requests", "requests", ""),
@@ -128,7 +124,7 @@ def _shown(value: Any, unit: str) -> str:
 
 async def demo(*, serve: bool) -> int:
     """Both phases, the table, the summary; answers the exit code."""
-    _end_on_signals()
+    end_on_signals()
     console = Console()
     shape = Shape()
     chats = list(sessions(shape, SEED))
@@ -144,13 +140,6 @@ async def demo(*, serve: bool) -> int:
         if serve:
             await _until_interrupted(console, ground)
     return 1 if summary["picker"]["errors"] else 0
-
-
-def _end_on_signals() -> None:
-    running = asyncio.current_task()
-    assert running is not None
-    for each in ENDING:
-        asyncio.get_running_loop().add_signal_handler(each, running.cancel)
 
 
 async def _until_interrupted(console: Console, ground: Stack) -> None:

@@ -16,6 +16,9 @@ START_SECONDS: Final = 30.0
 """Far more than a start takes: a busy machine must not look like a failure."""
 STOP_SECONDS: Final = 10.0
 LAST_LINES: Final = 40
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What a user or a script ends a run with. SIGINT is named though Python knows it: whoever starts a run in
+the background of a script has it ignored otherwise."""
 
 
 class Failed(RuntimeError):
@@ -85,6 +88,15 @@ class Process:
 
         await self.until(enough)
         return found()
+
+
+def end_on_signals() -> None:
+    """Cancel the task that runs now on any of ENDING: its programs are in groups of their own, so nobody else
+    would end them."""
+    running = asyncio.current_task()
+    assert running is not None
+    for each in ENDING:
+        asyncio.get_running_loop().add_signal_handler(each, running.cancel)
 
 
 def free_port() -> int:

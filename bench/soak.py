@@ -24,7 +24,7 @@ from bench import results
 from bench.overhead import ground, meter
 from bench.overhead.load import EVENT, Job, Outcome
 from bench.overhead.replicas import stream_header
-from bench.processes import Failed
+from bench.processes import Failed, end_on_signals
 
 LOGS: Final = results.FOLDER / "soak"
 REPLICAS: Final = 4
@@ -69,6 +69,7 @@ class Nap:
 
 async def soak(streams: int, seconds: float, console: Console) -> int:
     """Run, print, write; answers the exit code."""
+    end_on_signals()
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir(parents=True)
     samples: list[Sample] = []
@@ -195,7 +196,7 @@ def main() -> int:
     except Failed as error:
         print(f"bench-soak: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
 
 

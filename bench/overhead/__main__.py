@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import shutil
-import signal
 import subprocess
 import sys
 from typing import Any, Final
@@ -20,7 +19,7 @@ from bench.overhead.ground import TRANSPORTS, WITHOUT
 from bench.overhead.measuring import Lengths
 from bench.overhead.sheet import figures
 from bench.overhead.show import Show
-from bench.processes import Failed
+from bench.processes import Failed, end_on_signals
 
 LOGS: Final = results.FOLDER / "overhead"
 WIDTH: Final = 156
@@ -35,7 +34,7 @@ NOTES: Final = (
 
 async def overhead(lengths: Lengths, console: Console) -> int:
     """Measure, print, write; answers the exit code."""
-    _end_on_signals()
+    end_on_signals()
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir(parents=True)
     facts = results.machine() | {"envoy": _envoy_version()}
@@ -103,14 +102,6 @@ def _envoy_version() -> str:
         (envoys.BINARY, "--version"), capture_output=True, text=True, check=False, timeout=30.0
     )
     return run.stdout.strip().rpartition("version: ")[2]
-
-
-def _end_on_signals() -> None:
-    # The programs are in groups of their own, so nobody else would end them.
-    running = asyncio.current_task()
-    assert running is not None
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(each, running.cancel)
 
 
 def main() -> int:
