@@ -6,21 +6,18 @@ import numpy as np
 import pytest
 
 from endpoint_picker.admission.admitters import LatencySlo, Probabilistic
-from endpoint_picker.config import load
-from endpoint_picker.config.schema import PluginBlock
 from endpoint_picker.core import attributes
 from endpoint_picker.core.attributes import LatencyPrediction
 from endpoint_picker.core.endpoints import EndpointTable, Gauges
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.core.request import Request
 from endpoint_picker.plugin import Admitter, Plugin
-from tests.fakes.pool import candidates_of, request_with, table_of, wiring_of
+from tests.fakes.plugins import configured
+from tests.fakes.pool import candidates_of, request_with, table_of
 
 
 def built(kind: type[Plugin], table: EndpointTable, **parameters: Any) -> Any:
-    block = PluginBlock(type=kind.type, name="a", parameters=parameters)
-    found = load.parameters(block, kind.schema, source="epp.yaml")
-    plugin = kind("a", found, wiring_of(table, seed=7))
+    plugin = configured(kind, table, parameters, seed=7)
     assert isinstance(plugin, Admitter)
     return plugin
 

@@ -5,22 +5,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from endpoint_picker.config import load
-from endpoint_picker.config.schema import PluginBlock
 from endpoint_picker.core.attributes import EncoderMatch, encoder_match
 from endpoint_picker.core.endpoints import EndpointTable
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.core.request import Medium, Payload, Request
 from endpoint_picker.producers.encoders import LARGEST_LRU, MOST_ITEMS, EncoderCache, EncoderParameters
 from tests.fakes.deciding import decided
-from tests.fakes.pool import endpoint, table_of, wiring_of
+from tests.fakes.plugins import configured
+from tests.fakes.pool import endpoint, table_of
 
 
 def built(table: EndpointTable, **parameters: Any) -> EncoderCache:
-    block = PluginBlock(type=EncoderCache.type, name="mm", parameters=parameters)
-    schema = load.parameters(block, EncoderParameters, source="epp.yaml")
-    assert isinstance(schema, EncoderParameters)
-    return EncoderCache("mm", schema, wiring_of(table))
+    return configured(EncoderCache, table, parameters, name="mm")
 
 
 class Pool:

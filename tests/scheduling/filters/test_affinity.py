@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from endpoint_picker.config import load
-from endpoint_picker.config.schema import PluginBlock
 from endpoint_picker.core.attributes import LatencyPrediction, in_flight_load, latency, prefix_match
 from endpoint_picker.core.endpoints import EndpointTable, Gauges
 from endpoint_picker.core.errors import ConfigError
-from endpoint_picker.scheduling.filters.affinity import AffinityParameters, PrefixAffinity
-from tests.fakes.pool import candidates_of, request_with, table_of, wiring_of
+from endpoint_picker.scheduling.filters.affinity import PrefixAffinity
+from tests.fakes.plugins import configured
+from tests.fakes.pool import candidates_of, request_with, table_of
 
 NAN = float("nan")
 ALL = [True, True, True]
@@ -22,10 +21,7 @@ STICKY = [False, True, False]
 
 
 def built(table: EndpointTable, parameters: Any = None) -> PrefixAffinity:
-    block = PluginBlock(type=PrefixAffinity.type, name="a", parameters=parameters)
-    schema = load.parameters(block, AffinityParameters, source="epp.yaml")
-    assert isinstance(schema, AffinityParameters)
-    return PrefixAffinity("a", schema, wiring_of(table))
+    return configured(PrefixAffinity, table, parameters)
 
 
 def kept(

@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 
-from endpoint_picker.config import load
-from endpoint_picker.config.schema import PluginBlock
 from endpoint_picker.core.endpoints import EndpointTable
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.plugin import Filter, Plugin
 from endpoint_picker.scheduling.filters.labels import ByLabel, LabelSelector
 from endpoint_picker.scheduling.filters.roles import Decode, Encode, Prefill
+from tests.fakes.plugins import configured
 from tests.fakes.pool import candidates_of, endpoint, request_with, table_of, wiring_of
 
 ROLES = [
@@ -28,8 +27,7 @@ ROLES = [
 
 def built(kind: type[Plugin], table: EndpointTable, parameters: Any = None) -> Filter:
     """A filter from a parameter block."""
-    block = PluginBlock(type=kind.type, name="f", parameters=parameters)
-    plugin = kind("f", load.parameters(block, kind.schema, source="epp.yaml"), wiring_of(table))
+    plugin = configured(kind, table, parameters)
     assert isinstance(plugin, Filter)
     return plugin
 

@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from endpoint_picker.config import load
-from endpoint_picker.config.schema import PluginBlock
 from endpoint_picker.core.attributes import LatencyPrediction, latency
 from endpoint_picker.core.endpoints import EndpointTable, Gauges
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.core.request import Request
-from endpoint_picker.scheduling.filters.slo import HeadroomParameters, HeadroomTier
-from tests.fakes.pool import candidates_of, request_with, table_of, wiring_of
+from endpoint_picker.scheduling.filters.slo import HeadroomTier
+from tests.fakes.plugins import configured
+from tests.fakes.pool import candidates_of, request_with, table_of
 
 NAN = float("nan")
 ALL = [True, True, True]
@@ -22,10 +21,7 @@ ALWAYS = {"epsilonExploreNeg": 1}
 
 
 def built(table: EndpointTable, parameters: Any = None) -> HeadroomTier:
-    block = PluginBlock(type=HeadroomTier.type, name="t", parameters=parameters)
-    schema = load.parameters(block, HeadroomParameters, source="epp.yaml")
-    assert isinstance(schema, HeadroomParameters)
-    return HeadroomTier("t", schema, wiring_of(table))
+    return configured(HeadroomTier, table, parameters)
 
 
 def request_of(

@@ -5,21 +5,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from endpoint_picker.config import load
-from endpoint_picker.config.schema import PluginBlock
 from endpoint_picker.core.attributes import in_flight_load
 from endpoint_picker.core.endpoints import EndpointTable, Gauges
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.core.request import Request
-from endpoint_picker.scheduling.filters.utilization import Utilization, UtilizationParameters
-from tests.fakes.pool import candidates_of, request_with, table_of, wiring_of
+from endpoint_picker.scheduling.filters.utilization import Utilization
+from tests.fakes.plugins import configured
+from tests.fakes.pool import candidates_of, request_with, table_of
 
 
 def built(table: EndpointTable, **parameters: Any) -> Utilization:
-    block = PluginBlock(type="utilization-filter", name="u", parameters=parameters)
-    found = load.parameters(block, UtilizationParameters, source="epp.yaml")
-    assert isinstance(found, UtilizationParameters)
-    return Utilization("u", found, wiring_of(table))
+    return configured(Utilization, table, parameters)
 
 
 def kept(

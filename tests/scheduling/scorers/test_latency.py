@@ -8,24 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from endpoint_picker.config import load
-from endpoint_picker.config.schema import PluginBlock
 from endpoint_picker.core.attributes import LatencyPrediction, latency, prefix_match
 from endpoint_picker.core.endpoints import EndpointTable, Gauges
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.core.request import Request
-from endpoint_picker.scheduling.scorers.latency import Latency, LatencyParameters
-from tests.fakes.pool import candidates_of, request_with, table_of, wiring_of
+from endpoint_picker.scheduling.scorers.latency import Latency
+from tests.fakes.plugins import configured
+from tests.fakes.pool import candidates_of, request_with, table_of
 
 NAN = float("nan")
 MOST = {"headroomSelectionStrategy": "most"}
 
 
 def built(table: EndpointTable, parameters: Any = None) -> Latency:
-    block = PluginBlock(type=Latency.type, name="l", parameters=parameters)
-    schema = load.parameters(block, LatencyParameters, source="epp.yaml")
-    assert isinstance(schema, LatencyParameters)
-    return Latency("l", schema, wiring_of(table))
+    return configured(Latency, table, parameters)
 
 
 def predict(
