@@ -22,6 +22,20 @@ class ProfileResult:
 
 
 @record
+class Inline:
+    """How the picker itself has a prompt computed elsewhere, before the request goes on."""
+
+    timeout: float
+    """Seconds for all of it, a second attempt included."""
+    most: int
+    """Prompts that one endpoint is given at the same time."""
+    scheme: str = "http"
+    """`http` or `https`."""
+    verify: bool = True
+    """Whether the endpoint's certificate is checked."""
+
+
+@record
 class Decision:
     """The outcome for one request: the primary profile serves it, others help (prefill, encode)."""
 
@@ -33,6 +47,13 @@ class Decision:
     port: int | None = None
     """Where it is set, the request goes to this port of the first choice's address, and nowhere else: the
     headers tell what listens there which of the endpoints behind it is meant."""
+    prefill: ProfileResult | None = None
+    """Who computes the prompt, where that is another one than who decodes."""
+    encode: ProfileResult | None = None
+    """Who encodes images, films and sound, where that is another one than who decodes."""
+    inline: Inline | None = None
+    """Where it is set, the picker has the prompt computed; else a proxy beside the first choice does, which
+    the headers tell where."""
 
     @property
     def row(self) -> int:
