@@ -48,7 +48,7 @@ def _place(body: bytes) -> tuple[int, int]:
         body = without_lone_surrogates(body)
         raw = _NAMED.decode(body).model
     length = len(memoryview(raw))
-    start = _address(raw) - _address(body) if length else 0
+    start = address(raw) - address(body) if length else 0
     return start, start + length
 
 
@@ -61,7 +61,7 @@ def _with_model(body: bytes, name: bytes) -> bytes:
     return b"".join((body[:brace], b'"model":', name, comma, body[brace:]))
 
 
-def _address(view: bytes | msgspec.Raw) -> int:
+def address(view: bytes | msgspec.Raw) -> int:
     """Where the bytes lie in memory; a raw value is a view into the body that it was read from."""
     address: int = np.frombuffer(view, np.uint8).__array_interface__["data"][0]
     return address
