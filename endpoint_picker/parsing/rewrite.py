@@ -63,8 +63,8 @@ def _with_model(body: bytes, name: bytes) -> bytes:
 
 def address(view: bytes | msgspec.Raw) -> int:
     """Where the bytes lie in memory; a raw value is a view into the body that it was read from."""
-    address: int = np.frombuffer(view, np.uint8).__array_interface__["data"][0]
-    return address
+    place: int = np.frombuffer(view, np.uint8).__array_interface__["data"][0]
+    return place
 
 
 class ModelNameRestorer:
