@@ -27,7 +27,6 @@ from endpoint_picker.core.errors import (
     ResourceExhausted,
     ServiceUnavailable,
 )
-from endpoint_picker.core.ledger import Reservation
 from endpoint_picker.core.records import record
 from endpoint_picker.core.request import Payload, Request
 from endpoint_picker.exchange import Books, Exchange, labels_of
@@ -119,7 +118,7 @@ class Director:
             parser = self._parts.parsers.resolve(request.path)
         except Refusal:
             parser = None
-        return Exchange(self._books, request, None, parser, None, b"")
+        return Exchange(self._books, request, None, parser, b"")
 
     def learn(self, exchange: Exchange, body: bytes) -> bytes:
         """Read a body that came after the pick; answers the bytes to forward.
@@ -164,8 +163,8 @@ class Director:
         decision = self._parts.scheduler.schedule(request, candidates)
         self._guard.run(self._learns, request, decision)
         request.let_go()
-        # The last step: nothing that can fail comes between a reservation and the exchange that releases it.
-        return Exchange(self._books, request, decision, parser, self._reserve(request, decision), forwarded)
+        # The last step: the exchange charges the endpoints, and whoever has it ends it.
+        return Exchange(self._books, request, decision, parser, forwarded)
 
     def _read(self, request: Request, parser: Parser, body: bytes) -> None:
         request.payload = self._parsed(request, parser, body)
@@ -222,14 +221,6 @@ class Director:
             why_not = self._guard.ask(step, hooks.text, "", request, candidates)
             if why_not:
                 raise ResourceExhausted(why_not, reason=REJECTED_SATURATED)
-
-    def _reserve(self, request: Request, decision: Decision) -> Reservation:
-        cost = request.attributes.read(self._books.charge)
-        return self._books.ledger.reserve(
-            decision.row,
-            prefill_tokens=cost.at(decision.row) if cost else 0,
-            output_tokens=cost.output if cost else 0,
-        )
 
 
 def _request(arrival: Arrival) -> Request:

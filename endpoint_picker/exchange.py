@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from endpoint_picker import hooks
+from endpoint_picker.charges import Charges
+from endpoint_picker.core import ejection
 from endpoint_picker.core.attributes import Key, UncachedTokens
 from endpoint_picker.core.decision import Decision
-from endpoint_picker.core.endpoints import EndpointTable
-from endpoint_picker.core.ledger import Ledger, Reservation
+from endpoint_picker.core.endpoints import Endpoint, EndpointTable
+from endpoint_picker.core.ledger import Ledger
 from endpoint_picker.core.request import Request, Usage
 from endpoint_picker.hooks import Guard, Step
 from endpoint_picker.observability.logs import Sparse
@@ -24,11 +26,6 @@ log = logging.getLogger(__name__)
 
 SERVER_FAILURES: Final = frozenset({500, 502, 503, 504})
 """Answers that say that the replica, not the request, is in trouble."""
-FAILURES_TO_EJECT: Final = 3
-"""Failures in a row before a replica is left alone: one or two may be the request's own doing."""
-EJECTION_SECONDS: Final = (5.0, 60.0)
-"""First and longest time that a failing replica is left alone; it doubles in between."""
-
 
 NO_FIELDS: Final[dict[str, str]] = {}
 NO_METADATA: Final[dict[str, dict[str, Any]]] = {}
@@ -73,7 +70,6 @@ class Exchange:
         request: Request,
         decision: Decision | None,
         parser: Parser | None,
-        reservation: Reservation | None,
         body: bytes,
     ) -> None:
         self.request = request
@@ -86,7 +82,6 @@ class Exchange:
         self.metadata: dict[str, dict[str, Any]] = {}
         """What plugins tell the data plane, once the response has ended: namespace → key → value."""
         self._books = books
-        self._reservation = reservation
         self._usage: UsageReader | None = None
         self._first_token: float | None = None
         self._last_chunk = 0.0
@@ -94,7 +89,11 @@ class Exchange:
         self._busy = 0.0
         self._open = True
         self._labels = labels_of(request)
-        self._book(1)
+        self._charges: Charges | None = None
+        if decision is not None:
+            cost = request.attributes.read(books.charge)
+            self._charges = Charges(books.ledger, self._show, decision, cost)
+            books.metrics.running(self._labels, 1)
 
     def take_body(self) -> bytes:
         """The bytes to forward, once: the client's own unless the model name changed.
@@ -147,9 +146,9 @@ class Exchange:
         return tuple(found.items())
 
     def prefilled(self) -> None:
-        """The replica has computed the prompt."""
-        if self._reservation is not None:
-            self._reservation.first_token()
+        """The prompt is computed."""
+        if self._charges is not None:
+            self._charges.prefilled()
 
     def scores(self) -> Mapping[str, float] | None:
         """Total of each endpoint that the primary profile scored, where they are to be shown."""
@@ -161,13 +160,12 @@ class Exchange:
     def move(self, host_port: str) -> int | None:
         """Let the books follow the request to the endpoint that serves it; its row, where it is another."""
         rows = self._books.table.rows_at(host_port)
-        if not rows or self._reservation is None or self._reservation.row in rows:
+        charge = self._charges and self._charges.decode
+        if not rows or charge is None or charge.reservation.row in rows:
             return None
         if self.decision is not None and self.decision.port is not None:
             return None  # it says where the endpoint's proxy is, not which endpoint
-        self._book_in_flight(-1)
-        self._reservation.move(rows[0])
-        self._book_in_flight(1)
+        charge.move(rows[0])
         return rows[0]
 
     def end(self, *, complete: bool) -> None:
@@ -175,9 +173,9 @@ class Exchange:
         if not self._open:
             return
         self._open = False
-        if self._reservation is not None:
-            self._reservation.release()
-        self._book(-1)
+        if self._charges is not None:
+            self._charges.release()
+            self._books.metrics.running(self._labels, -1)
         if complete:
             outcome = self._outcome()
             self._audit(outcome.usage)
@@ -186,9 +184,12 @@ class Exchange:
             self._books.metrics.finished(self._labels, outcome)
 
     def _audit(self, usage: Usage) -> None:
-        books, charged = self._books, self._reservation
-        if books.auditors and self.decision is not None and charged is not None and charged.valid:
-            books.guard.run(books.auditors, self.request, self.decision, charged.row, usage)
+        books, decision = self._books, self.decision
+        if not books.auditors or decision is None or self._charges is None:
+            return
+        served = self._charges.decode.reservation
+        if served.valid:
+            books.guard.run(books.auditors, self.request, decision, served.row, usage)
 
     def _report(self, usage: Usage) -> None:
         for step in self._books.reporters:
@@ -220,33 +221,14 @@ class Exchange:
         self._books.guard.unread(self.parser, "the usage of request %s could not be read", self.request.id)
 
     def _judge(self, status: int) -> None:
-        """Count failures in a row, and leave a replica alone for a while that only fails."""
-        if self._reservation is None or not self._reservation.valid:
-            return
-        table, row = self._books.table, self._reservation.row
-        if status not in SERVER_FAILURES:
-            table.failures[row] = 0
-            return
-        table.failures[row] += 1
-        excess = int(table.failures[row]) - FAILURES_TO_EJECT
-        if excess >= 0:
-            first, longest = EJECTION_SECONDS
-            table.ejected_until[row] = self._books.clock() + min(longest, first * 2.0 ** min(excess, 8))
+        served = self._charges and self._charges.decode.reservation
+        if served is not None and served.valid:
+            failed = status in SERVER_FAILURES
+            ejection.judge(self._books.table, served.row, failed=failed, now=self._books.clock())
 
-    def _book(self, sign: int) -> None:
-        if self.decision is not None:
-            self._books.metrics.running(self._labels, sign)
-            self._book_in_flight(sign)
-
-    def _book_in_flight(self, sign: int) -> None:
-        if self._reservation is not None:
-            self._books.metrics.in_flight(
-                self._reservation.endpoint,
-                self._books.charge.producer,
-                self._labels,
-                sign,
-                sign * self._reservation.tokens,
-            )
+    def _show(self, endpoint: Endpoint, requests: int, tokens: int) -> None:
+        books = self._books
+        books.metrics.in_flight(endpoint, books.charge.producer, self._labels, requests, tokens)
 
 
 def labels_of(request: Request) -> RequestLabels:

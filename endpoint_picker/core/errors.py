@@ -4,6 +4,7 @@ The tree, with the HTTP status that each maps to (texts and codes are those of t
 
     Refusal                  the base; carries code, message, drop reason
       BadRequest             400
+      PreconditionFailed     412
       PayloadTooLarge        413
       ResourceExhausted      429
       Internal               500
@@ -47,6 +48,10 @@ class Refusal(Exception):
 
 class BadRequest(Refusal):
     status = HTTPStatus.BAD_REQUEST
+
+
+class PreconditionFailed(Refusal):
+    status = HTTPStatus.PRECONDITION_FAILED
 
 
 class PayloadTooLarge(Refusal):
