@@ -16,7 +16,6 @@ import numpy as np
 from endpoint_picker import hooks
 from endpoint_picker.admission.shedding import Shedding
 from endpoint_picker.core import wire
-from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import Candidates
 from endpoint_picker.core.errors import (
     REJECTED_NO_ENDPOINTS,

@@ -160,7 +160,7 @@ class Exchange:
     def move(self, host_port: str) -> int | None:
         """Let the books follow the request to the endpoint that serves it; its row, where it is another."""
         rows = self._books.table.rows_at(host_port)
-        charge = self._charges and self._charges.decode
+        charge = self._charges.decode if self._charges is not None else None
         if not rows or charge is None or charge.reservation.row in rows:
             return None
         if self.decision is not None and self.decision.port is not None:
@@ -221,8 +221,10 @@ class Exchange:
         self._books.guard.unread(self.parser, "the usage of request %s could not be read", self.request.id)
 
     def _judge(self, status: int) -> None:
-        served = self._charges and self._charges.decode.reservation
-        if served is not None and served.valid:
+        if self._charges is None:
+            return
+        served = self._charges.decode.reservation
+        if served.valid:
             failed = status in SERVER_FAILURES
             ejection.judge(self._books.table, served.row, failed=failed, now=self._books.clock())
 
