@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from endpoint_picker.core import adapters
+from endpoint_picker.core import adapters, wire
 from endpoint_picker.core.adapters import Adapters
 from endpoint_picker.core.objectives import Objectives
 
@@ -50,14 +50,36 @@ class Endpoint:
     port: int
     namespace: str = "default"
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    pod: str = ""
+    """Name of the pod whose rank it is; its own name where it is no rank of anything."""
+    rank: int | None = None
+    """Its place among the data-parallel ranks of the pod, from 0; None: it is no rank."""
+    start_rank: int = 0
+    """What the engines of the whole deployment call the pod's rank 0."""
+    split: bool = False
+    """Whether other ranks are behind the same port: then a request tells which of them it is for."""
     id: str = field(init=False, repr=False, compare=False)
     """`namespace/name`."""
     host_port: str = field(init=False, repr=False, compare=False)
     """`ip:port` as it goes on the wire, IPv6 in brackets."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "pod", self.pod or self.name)
         object.__setattr__(self, "id", f"{self.namespace}/{self.name}")
         object.__setattr__(self, "host_port", join_host_port(self.address, self.port))
+
+    @property
+    def global_rank(self) -> int | None:
+        """What the engines call the rank: in the label of its series, and in what it adds to base ports."""
+        return None if self.rank is None else self.start_rank + self.rank
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """Header fields that a request must carry to reach it, and not another rank at its address.
+
+        Behind one port the ranks are counted from 0, whatever the deployment calls the first of them.
+        """
+        return ((wire.DATA_PARALLEL_RANK, str(self.rank)),) if self.split else ()
 
 
 def join_host_port(address: str, port: int) -> str:
@@ -137,7 +159,7 @@ class EndpointTable:
         self.stale_after = stale_after
         """Seconds after which a reading counts no longer."""
         self.version = 0
-        """Grows with every change of membership or labels: caches of masks are keyed by it."""
+        """Grows with every change of membership, labels or ranks: caches of masks are keyed by it."""
         self.objectives = Objectives()
         """What requests to this pool may be for."""
         self.capacity = capacity
@@ -184,7 +206,7 @@ class EndpointTable:
         """Make these the members of the pool.
 
         An endpoint that keeps its id, address and port keeps its row and all that is known of it; one
-        that moved is another replica and starts afresh.
+        that moved is another replica and starts afresh. One that is as it was stays the same object.
         """
         wanted = {endpoint.id: endpoint for endpoint in endpoints}
         removed = [old for old in self if not _same_place(old, wanted.get(old.id))]
@@ -193,12 +215,13 @@ class EndpointTable:
         added = [new for new in wanted.values() if new.id not in self._rows]
         for new in added:
             self._add(new)
-        relabelled = False
+        altered = False
         for new in wanted.values():
             row = self._rows[new.id]
-            relabelled |= self[row].labels != new.labels
-            self._endpoints[row] = new
-        if added or removed or relabelled:
+            if self[row] != new:
+                self._endpoints[row] = new
+                altered = True
+        if added or removed or altered:
             self._changed()
         return Change(tuple(added), tuple(removed))
 

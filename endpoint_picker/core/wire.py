@@ -33,6 +33,11 @@ PATHS: Final = (":path", "x-original-path", "x-forwarded-path")
 DEFAULT_PATH: Final = "/v1/completions"
 DEFAULT_FAIRNESS_ID: Final = "default-flow"
 
+# === request headers that are set for the engine, and that a client may set where we do not ===
+
+DATA_PARALLEL_RANK: Final = "x-data-parallel-rank"
+"""Which of the ranks behind one port computes the request, counted from 0 at that port."""
+
 # === what is written on answers ===
 
 WENT_THROUGH: Final = "x-went-into-resp-headers"
