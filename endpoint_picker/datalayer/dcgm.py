@@ -18,7 +18,7 @@ ATTRIBUTE: Final = "GPUUtilization"
 POD_LABEL: Final = "pod"
 
 _RANK: Final = re.compile(r"-rank-\d+\Z")
-"""What the name of an endpoint has more than that of its pod."""
+"""What the name of an endpoint has more than that of its pod, where nobody says which pod that is."""
 _FAMILIES: Final = Families([FAMILY])
 
 
@@ -31,7 +31,8 @@ class DcgmExtractor(Plugin):
     def extract(self, page: bytes, row: int) -> None:
         """Raises ExtractError where the page has no GPU of the endpoint's pod."""
         table = self.wiring.table
-        pod = _RANK.sub("", table[row].name)
+        endpoint = table[row]
+        pod = endpoint.pod if endpoint.rank is not None else _RANK.sub("", endpoint.name)
         percents = list(_of(pod, page))
         if not percents:
             raise ExtractError(f"the page has no {FAMILY} of the pod {pod}")

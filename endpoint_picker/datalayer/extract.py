@@ -8,18 +8,20 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from endpoint_picker.core.endpoints import Gauges
+from endpoint_picker.core.endpoints import Endpoint, Gauges
 from endpoint_picker.datalayer import engines
 from endpoint_picker.datalayer.engines import EngineConfig, Spec
 from endpoint_picker.datalayer.page import Families, Series
 from endpoint_picker.datalayer.series import (
     MOST,
+    RANK_LABEL,
     ExtractError,
     Found,
     Scalars,
     count,
     matching,
     newest,
+    of_rank,
     share,
 )
 from endpoint_picker.plugin import Parameters, Plugin, Wiring
@@ -27,7 +29,6 @@ from endpoint_picker.plugin import Parameters, Plugin, Wiring
 LEGACY_ENGINE_LABEL: Final = "inference.networking.k8s.io/engine-type"
 RANKED_ENGINE: Final = "vllm"
 """The engine that puts one series for each data-parallel rank on one page."""
-RANK_LABEL: Final = "engine"
 
 _NOTHING: Final = Gauges()
 
@@ -56,15 +57,18 @@ class Reader:
         )
         self._families = Families(spec.name for spec in specs if spec is not None)
 
-    def read(self, page: bytes) -> Gauges:
-        """What the page tells. Raises ExtractError when that is nothing at all, and nothing else."""
+    def read(self, page: bytes, endpoint: Endpoint | None = None) -> Gauges:
+        """What the page tells of the endpoint; None: of all that is on it.
+
+        Raises ExtractError when that is nothing at all, and nothing else.
+        """
         found = self._families.read(page)
         running, waiting, max_lora = self._lora_state(matching(found, self._lora))
-        block_size, num_blocks = self._cache_size(found)
+        block_size, num_blocks = self._cache_size(found, endpoint)
         gauges = Gauges(
-            waiting=count(self._value(found, self._queued, sum)),
-            running=count(self._value(found, self._running, sum)),
-            kv_usage=share(self._value(found, self._kv_usage, _mean)),
+            waiting=count(self._value(found, self._queued, sum, endpoint)),
+            running=count(self._value(found, self._running, sum, endpoint)),
+            kv_usage=share(self._value(found, self._kv_usage, _mean, endpoint)),
             block_size=block_size,
             num_blocks=num_blocks,
             max_lora=max_lora,
@@ -73,15 +77,26 @@ class Reader:
         )
         if gauges == _NOTHING and len(self._families):
             raise ExtractError(f"the page has none of the metrics of the engine {self._engine.name}")
+        if endpoint is not None and endpoint.split:
+            self._check_rank(found, str(endpoint.global_rank))
         return gauges
+
+    def _check_rank(self, found: Found, rank: str) -> None:
+        """What is on the page about no rank must not pass for the load of each."""
+        specs = (self._queued, self._running, self._kv_usage)
+        if not any(one.label(RANK_LABEL) == rank for spec in specs for one in matching(found, spec)):
+            raise ExtractError(
+                f'the page has no load with {RANK_LABEL}="{rank}"; is dataParallel of the endpoint right?'
+            )
 
     def _value(
         self,
         found: Found,
         spec: Spec | None,
         over_ranks: Callable[[Sequence[float]], float],
+        endpoint: Endpoint | None = None,
     ) -> float | None:
-        series = matching(found, spec)
+        series = self._about(endpoint, matching(found, spec))
         if not series:
             return None
         if len(series) > 1 and self._ranked and _differ_in_rank_only(series):
@@ -89,16 +104,30 @@ class Reader:
             return over_ranks(values) if all(0.0 <= value < math.inf for value in values) else math.nan
         return newest(series).value
 
-    def _cache_size(self, found: Found) -> tuple[int | None, int | None]:
+    def _about(self, endpoint: Endpoint | None, series: Sequence[Series]) -> Sequence[Series]:
+        """Other engines may mean something else by the label, unless the endpoint says that they do not."""
+        split = endpoint is not None and endpoint.split
+        return of_rank(series, endpoint) if self._ranked or split else series
+
+    def _cache_size(self, found: Found, endpoint: Endpoint | None) -> tuple[int | None, int | None]:
         """Tokens a block, and blocks: from the labels of one family, else from gauges of their own."""
-        block_size = _whole(self._value(found, self._block_size, _mean))
-        num_blocks = _whole(self._value(found, self._num_blocks, sum))
-        described = matching(found, self._cache)
+        block_size = _whole(self._value(found, self._block_size, _mean, endpoint))
+        num_blocks = _whole(self._value(found, self._num_blocks, sum, endpoint))
+        described = self._about(endpoint, matching(found, self._cache))
         if described:
             labels = newest(described).labels
             block_size = _known(_whole_label(labels, self._engine.cache_block_size_label_name), block_size)
-            num_blocks = _known(_whole_label(labels, self._engine.cache_num_blocks_label_name), num_blocks)
+            num_blocks = _known(self._blocks(described), num_blocks)
         return block_size, num_blocks
+
+    def _blocks(self, described: Sequence[Series]) -> int | None:
+        """Of all ranks together, where it is ranks that are described."""
+        ranks = {one.label(RANK_LABEL) for one in described} - {None}
+        counted = described if self._ranked and len(ranks) == len(described) else [newest(described)]
+        sizes = [_whole_label(one.labels, self._engine.cache_num_blocks_label_name) for one in counted]
+        if len(sizes) == 1:
+            return sizes[0]
+        return sum(size or 0 for size in sizes) if all(sizes) else 0
 
     @staticmethod
     def _lora_state(
@@ -148,7 +177,7 @@ class CoreMetricsExtractor(Plugin):
         reader, custom = self._engine(table[row].labels)
         written = custom.write(page, table, row)
         try:
-            table.observe(row, reader.read(page), self.wiring.clock())
+            table.observe(row, reader.read(page, table[row]), self.wiring.clock())
         except ExtractError:
             if not written:
                 raise

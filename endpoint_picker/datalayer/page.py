@@ -17,6 +17,8 @@ MOST_BYTES: Final = 1 << 17
 """Bytes of all those series together: what comes after is not read. Labels cost 0.1 µs a byte to read."""
 LONGEST_REMEMBERED: Final = 1 << 12
 """Bytes of labels whose parsed form is kept: a replica sends the same ones with every page."""
+LARGEST_REMEMBERED: Final = 1 << 20
+"""Bytes of a page that is kept until the next: several endpoints may be on it, and read it in turn."""
 
 _SERIES: Final = re.compile(
     rb"""[ \t]*+ (?: \{ (?P<labels> [^"}]*+ (?: "[^"\\]*+(?:\\.[^"\\]*+)*+" [^"}]*+ )*+ ) \} )?
@@ -43,8 +45,15 @@ class Series:
     @property
     def labels(self) -> dict[str, str]:
         """Names and values, escapes resolved; parsed only here, for most series never need it."""
+        return dict(self._labels())
+
+    def label(self, name: str) -> str | None:
+        """Value of one of them."""
+        return self._labels().get(name)
+
+    def _labels(self) -> Mapping[str, str]:
         raw = self.raw_labels
-        return dict(_remembered(raw) if len(raw) <= LONGEST_REMEMBERED else _parsed(raw))
+        return _remembered(raw) if len(raw) <= LONGEST_REMEMBERED else _parsed(raw)
 
 
 class Families:
@@ -53,18 +62,28 @@ class Families:
     def __init__(self, names: Iterable[str]) -> None:
         self._names = sorted(set(names))
         self._pattern = re.compile(_line_start(self._names)) if self._names else None
+        self._last: tuple[bytes, Mapping[str, Sequence[Series]]] = b"", {}
+        """The last page, if it is not too large, and what was found there."""
 
     def __len__(self) -> int:
         return len(self._names)
 
     def read(self, page: bytes) -> Mapping[str, Sequence[Series]]:
         """The series of each family that the page has, in the page's order; unreadable ones are left out."""
-        found: dict[str, list[Series]] = {}
         if self._pattern is None:
-            return found
+            return {}
+        last, found = self._last
+        if page is not last:
+            found = self._search(self._pattern, page)
+            self._last = (page, found) if len(page) <= LARGEST_REMEMBERED else (b"", {})
+        return found
+
+    @staticmethod
+    def _search(pattern: re.Pattern[bytes], page: bytes) -> Mapping[str, Sequence[Series]]:
+        found: dict[str, list[Series]] = {}
         lines = b"\n" + page
         left = MOST_BYTES
-        for match in itertools.islice(self._pattern.finditer(lines), MOST_SERIES):
+        for match in itertools.islice(pattern.finditer(lines), MOST_SERIES):
             start, end = match.end(), lines.find(b"\n", match.end())
             end = len(lines) if end < 0 else end
             left -= end - start

@@ -4,10 +4,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from endpoint_picker.core.endpoints import EndpointTable
+from endpoint_picker.core.endpoints import Endpoint, EndpointTable
 from endpoint_picker.datalayer.engines import Spec
 from endpoint_picker.datalayer.page import Families, Series
 
+RANK_LABEL: Final = "engine"
+"""Which data-parallel rank a series is about, counted over the whole deployment."""
 MOST: Final = 1e12
 """No count of requests, blocks or adapters is larger."""
 
@@ -26,6 +28,18 @@ def matching(found: Found, spec: Spec | None) -> Sequence[Series]:
         return series
     wanted = dict(spec.labels).items()
     return [one for one in series if wanted <= one.labels.items()]
+
+
+def of_rank(series: Sequence[Series], endpoint: Endpoint | None) -> Sequence[Series]:
+    """Those about the endpoint, if it is a rank: its own, else those that are about no rank or, where it has
+    its port to itself, all."""
+    if endpoint is None or endpoint.rank is None:
+        return series
+    own = str(endpoint.global_rank)
+    found = [one for one in series if one.label(RANK_LABEL) == own]
+    if found or not endpoint.split:
+        return found or series
+    return [one for one in series if one.label(RANK_LABEL) is None]
 
 
 def newest(series: Sequence[Series]) -> Series:
@@ -61,7 +75,7 @@ class Scalars:
         found = self._families.read(page)
         written = False
         for attribute, spec in self._specs:
-            if series := matching(found, spec):
+            if series := of_rank(matching(found, spec), table[row]):
                 value = newest(series).value
                 table.set_scalar(row, attribute, self._producer, value if math.isfinite(value) else math.nan)
                 written = True

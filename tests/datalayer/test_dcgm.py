@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from endpoint_picker.core.endpoints import Endpoint
 from endpoint_picker.datalayer.dcgm import DcgmExtractor
 from endpoint_picker.datalayer.series import ExtractError
 from endpoint_picker.plugin import Extractor
@@ -42,6 +43,13 @@ def test_the_busiest_gpu_of_the_pod_counts(endpoint: str, page: str, expected: f
     plugin = extractor(DcgmExtractor, endpoint=endpoint)
     plugin.extract(page.encode(), 0)
     assert scalar(plugin, "GPUUtilization") == pytest.approx(expected)
+
+
+def test_a_rank_shows_the_gpus_of_the_pod_that_it_is_of() -> None:
+    plugin = extractor(DcgmExtractor)
+    plugin.wiring.table.replace([Endpoint("x", "10.0.0.1", 8000, pod="pod-b", rank=1)])
+    plugin.extract(NODE.encode(), 0)
+    assert scalar(plugin, "GPUUtilization") == pytest.approx(0.99)
 
 
 @pytest.mark.parametrize("page", ["", "up 1\n", gpu(50, pod="pod-b"), gpu("NaN"), gpu(-1), "<html>"])
