@@ -73,7 +73,7 @@ class App:
         shell, options = SHELLS[self._options.transport], self._options
         room = Room(body=options.max_request_body, total=options.max_gathered)
         health = Health(codec.SERVICE, ready=lambda: self._ready, live=lambda: self._live).services()
-        services = conversation.services(self._running.director, room)
+        services = conversation.services(self._running.director, room, self._running.prefills)
         if options.health_on_grpc_port:
             services = {**services, **health}
         return shell(services, _limits(options)), shell(health, Limits(message=HEALTH_MESSAGE))

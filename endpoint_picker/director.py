@@ -8,7 +8,7 @@ import logging
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -29,6 +29,7 @@ from endpoint_picker.core.errors import (
 from endpoint_picker.core.records import record
 from endpoint_picker.core.request import Payload, Request
 from endpoint_picker.exchange import Books, Exchange, labels_of
+from endpoint_picker.order import order
 from endpoint_picker.parsing.paths import Registry
 from endpoint_picker.plugin import Parser, Producer
 from endpoint_picker.scheduling.scheduler import Scheduler
@@ -160,10 +161,14 @@ class Director:
         self._guard.run(self._produces, request, candidates)
         self._admit(request, candidates)
         decision = self._parts.scheduler.schedule(request, candidates)
+        todo = None
+        if decision.inline is not None:
+            todo = order(request, decision, forwarded, self._books.table)
+            decision = decision if todo is not None else replace(decision, prefill=None, inline=None)
         self._guard.run(self._learns, request, decision)
         request.let_go()
         # The last step: the exchange charges the endpoints, and whoever has it ends it.
-        return Exchange(self._books, request, decision, parser, forwarded)
+        return Exchange(self._books, request, decision, parser, forwarded, todo)
 
     def _read(self, request: Request, parser: Parser, body: bytes) -> None:
         request.payload = self._parsed(request, parser, body)

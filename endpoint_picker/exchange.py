@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from endpoint_picker import hooks
 from endpoint_picker.charges import Charges
 from endpoint_picker.core import ejection
@@ -20,6 +22,7 @@ from endpoint_picker.core.request import Request, Usage
 from endpoint_picker.hooks import Guard, Step
 from endpoint_picker.observability.logs import Sparse
 from endpoint_picker.observability.metrics import Finished, Metrics, RequestLabels
+from endpoint_picker.order import Order
 from endpoint_picker.plugin import Parser, Plugin, UsageReader
 
 log = logging.getLogger(__name__)
@@ -71,10 +74,13 @@ class Exchange:
         decision: Decision | None,
         parser: Parser | None,
         body: bytes,
+        order: Order | None = None,
     ) -> None:
         self.request = request
         self.decision = decision
         self.parser = parser
+        self.order = order
+        """What is to be done before the request goes on: `computed` or `not_computed` says that it is."""
         self._body = body
         self.streaming = request.payload.stream
         self.media_type = ""
@@ -102,6 +108,25 @@ class Exchange:
         """
         body, self._body = self._body, b""
         return body
+
+    def prefill_moves(self, row: int) -> None:
+        """Another endpoint than the first choice is to compute the prompt."""
+        if self._open and self._charges is not None and self._charges.prefill is not None:
+            self._charges.prefill.move(row)
+
+    def computed(self, params: msgspec.Raw) -> None:
+        """The prompt is computed, and this says where: the request may go on."""
+        if self.order is not None and self._open:
+            self._body = self.order.filled(params)
+            self.request.size = len(self._body)
+            self.order = None
+            self.prefilled()
+
+    def not_computed(self) -> None:
+        """Nobody has computed the prompt: who serves the request has to."""
+        if self.order is not None and self._open and self._charges is not None:
+            self.order = None
+            self._charges.alone()
 
     def response_headers(self, headers: Mapping[str, str]) -> None:
         """The replica (or Envoy in its place) answers."""

@@ -28,6 +28,7 @@ from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.options import Options
 from endpoint_picker.parsing.paths import Registry
 from endpoint_picker.plugin import Wiring
+from endpoint_picker.prefills import Prefills
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Running:
         self._assembly = self._assemble()
         self.director = Director(self._parts(self._assembly))
         self._scraper = self._scrapes()
+        self.prefills = Prefills(self._table, self.metrics, clock)
         self._tasks: aio.Tasks | None = None
         self._discovering: asyncio.Task[None] | None = None
 
@@ -70,7 +72,8 @@ class Running:
         await self._scraper.first_pass(FIRST_SCRAPE_SECONDS)
 
     async def close(self) -> None:
-        """Stop reading replicas."""
+        """Stop talking to replicas."""
+        await self.prefills.close()
         await self._scraper.close()
 
     def reload(self) -> bool:

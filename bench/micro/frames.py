@@ -14,8 +14,11 @@ from bench.micro.picker import director
 from bench.micro.timing import Pace, figure
 from bench.samples import answers, talk
 from bench.samples.prompts import Bodies, Kind
+from endpoint_picker.core.endpoints import EndpointTable
 from endpoint_picker.extproc import conversation
 from endpoint_picker.extproc.gathered import Room
+from endpoint_picker.observability.metrics import Metrics
+from endpoint_picker.prefills import Prefills
 from endpoint_picker.transport.calls import Calls, Services
 from endpoint_picker.transport.connection import Connection
 from endpoint_picker.transport.limits import Limits
@@ -35,6 +38,7 @@ class Echo:
     """Answers each message with itself: what is left is the transport."""
 
     finished = False
+    waits = False
 
     def receive(self, message: bytes) -> Iterable[bytes]:
         return (message,)
@@ -73,7 +77,7 @@ class Line:
 
 def figures(pace: Pace) -> list[Figure]:
     """From frames to whole requests."""
-    echo = Line({talk.METHOD: Echo})
+    echo = Line({talk.METHOD: lambda _: Echo()})
     return [
         figure("frames_call", "HTTP/2: a call, its opening and end alone", _runs(echo, _empty(echo), pace)),
         figure(
@@ -108,7 +112,9 @@ def requests(pace: Pace) -> list[Figure]:
 
 
 def _line(endpoints: int) -> Line:
-    return Line(conversation.services(director(endpoints), Room(body=BODY_LIMIT, total=BODY_LIMIT)))
+    room = Room(body=BODY_LIMIT, total=BODY_LIMIT)
+    nobody = Prefills(EndpointTable(), Metrics(), time.monotonic)  # the default profile orders nothing
+    return Line(conversation.services(director(endpoints), room, nobody))
 
 
 def _runs(line: Line, requests: Iterator[Reads], pace: Pace) -> list[float]:

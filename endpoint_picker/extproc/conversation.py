@@ -1,13 +1,14 @@
 """A conversation as a transport serves it: bytes of a message in, bytes of the answers out."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from endpoint_picker.director import Director
 from endpoint_picker.extproc import codec
 from endpoint_picker.extproc.gathered import Room
 from endpoint_picker.extproc.stream import OutOfOrder, Stream
-from endpoint_picker.transport.calls import Services
+from endpoint_picker.prefills import Prefills
+from endpoint_picker.transport.calls import Say, Services
 from endpoint_picker.transport.messages import Code, Status
 
 PATH: Final = f"/{codec.SERVICE}/{codec.METHOD}"
@@ -18,9 +19,9 @@ LEAST_RECEIVED: Final = 256 << 20
 that it is too large, and the limit on requests says nothing about responses."""
 
 
-def services(director: Director, room: Room) -> Services:
+def services(director: Director, room: Room, prefills: Prefills) -> Services:
     """The method that Envoy calls; `room` is for the request bodies of all conversations."""
-    return {PATH: lambda: Conversation(Stream(director, room))}
+    return {PATH: lambda say: Conversation(Stream(director, room), prefills, say)}
 
 
 def largest_message(max_request_body_bytes: int) -> int:
@@ -31,13 +32,22 @@ def largest_message(max_request_body_bytes: int) -> int:
 class Conversation:
     """One call of the method."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, prefills: Prefills, say: Say) -> None:
         self.finished = False
         """Nothing more is to be said."""
         self._stream = stream
+        self._prefills = prefills
+        self._say = say
+        self._call_off: Callable[[], object] | None = None
+        """Ends what the conversation waits for."""
 
     def __repr__(self) -> str:
         return repr(self._stream)
+
+    @property
+    def waits(self) -> bool:
+        """Something is being done for the request; its answer comes after that."""
+        return self._call_off is not None
 
     def receive(self, message: bytes) -> Iterable[bytes]:
         """Take a message of Envoy; answers what is to be sent. Raises Status when it makes no sense."""
@@ -45,6 +55,8 @@ class Conversation:
         try:
             replies = stream.receive(codec.decode(message))
             self.finished = stream.finished
+            if (stream.waiting is None) is self.waits:
+                self._wait()
             return [codec.encode(reply) for reply in replies]
         except (codec.Malformed, OutOfOrder) as error:
             raise Status(Code.INVALID_ARGUMENT, str(error)) from error
@@ -56,3 +68,19 @@ class Conversation:
     def close(self) -> None:
         """Settle the books."""
         self._stream.close()
+        if self.waits:
+            self._wait()
+
+    def _wait(self) -> None:
+        """Begin what the stream waits for, or end it where the stream waits no longer."""
+        if self._call_off is not None:
+            self._call_off()
+            self._call_off = None
+        if self._stream.waiting is not None:
+            self._call_off = self._prefills.begin(self._stream.waiting, self._resume)
+
+    def _resume(self) -> None:
+        self._call_off = None
+        replies = self._stream.resume()
+        self.finished = self._stream.finished
+        self._say([codec.encode(reply) for reply in replies])

@@ -60,6 +60,11 @@ class Gathered:
         self._taken += len(data) + PART_BYTES
         self._parts.append(data)
 
+    def hold(self, size: int) -> None:
+        """Bytes that were taken are needed until `close`. Raises ServiceUnavailable."""
+        self._room.take(size)
+        self._taken += size
+
     def take(self) -> bytes:
         """The whole body; what was gathered is let go."""
         whole = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)

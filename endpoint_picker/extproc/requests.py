@@ -7,7 +7,7 @@ answer before it sends the body, in NONE mode no body comes, and an upgraded con
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from endpoint_picker.core import wire
 from endpoint_picker.core.errors import Internal
@@ -37,7 +37,14 @@ Learn = Callable[[bytes], bytes]
 """A body that came after the pick → the bytes to forward."""
 
 
-def half_for(modes: Modes, headers: Headers, room: Room, route: Route, learn: Learn) -> Half:
+class RequestHalf(Half, Protocol):
+    """The half that may have to wait: while its exchange has an order, it answers nothing."""
+
+    def resume(self) -> list[Reply]:
+        """The order is done: what is to be sent now."""
+
+
+def half_for(modes: Modes, headers: Headers, room: Room, route: Route, learn: Learn) -> RequestHalf:
     """The class that fits the body mode and the request."""
     upgrade = is_upgrade(headers.fields)
     if upgrade and BodyMode.BUFFERED in (modes.request, modes.response):
@@ -66,6 +73,7 @@ class Held:
         self._route = route
         self._fields: Mapping[str, str] = {}
         self._answered = False
+        self._later: Callable[[], list[Reply]] | None = None
 
     def headers(self, headers: Headers) -> list[Reply]:
         self._fields = headers.fields
@@ -81,17 +89,31 @@ class Held:
         return self._answer(end_of_stream=True) if body.end_of_stream else []
 
     def trailers(self) -> list[Reply]:
-        replies = [] if self._answered else self._answer(end_of_stream=False)
-        return [*replies, TrailersReply(SIDE)]
+        return [TrailersReply(SIDE)] if self._answered else self._answer(end_of_stream=False)
+
+    def resume(self) -> list[Reply]:
+        self._gathered.close()
+        later, self._later = self._later, None
+        return later() if later is not None else []
 
     def close(self) -> None:
         self._gathered.close()
 
     def _answer(self, *, end_of_stream: bool) -> list[Reply]:
+        """Before trailers the body does not end the stream, and the trailers are answered after it."""
         self._answered = True
         exchange = self._route(self._fields, self._gathered.take())
-        headers = HeadersReply(SIDE, outbound(exchange))
-        return [headers, *pieces(SIDE, exchange.take_body(), end_of_stream=end_of_stream)]
+
+        def replies() -> list[Reply]:
+            headers = HeadersReply(SIDE, outbound(exchange))
+            body = pieces(SIDE, exchange.take_body(), end_of_stream=end_of_stream)
+            return [headers, *body] if end_of_stream else [headers, *body, TrailersReply(SIDE)]
+
+        if exchange.order is None:
+            return replies()
+        self._gathered.hold(exchange.order.size)
+        self._later = replies
+        return []
 
 
 class Buffered:
@@ -99,9 +121,11 @@ class Buffered:
 
     def __init__(self, room: Room, route: Route) -> None:
         self._room = room
+        self._waiting = Gathered(room)
         self._route = route
         self._fields: Mapping[str, str] = {}
         self._answered = False
+        self._later: Callable[[], list[Reply]] | None = None
 
     def headers(self, headers: Headers) -> list[Reply]:
         self._fields = headers.fields
@@ -116,9 +140,22 @@ class Buffered:
         self._room.check(len(body.data))
         self._answered = True
         exchange = self._route(self._fields, body.data)
-        forwarded = exchange.take_body()
-        changed = forwarded if forwarded is not body.data else None
-        return [BodyReply(SIDE, changed, outbound(exchange))]
+
+        def replies() -> list[Reply]:
+            forwarded = exchange.take_body()
+            changed = forwarded if forwarded is not body.data else None
+            return [BodyReply(SIDE, changed, outbound(exchange))]
+
+        if exchange.order is None:
+            return replies()
+        self._waiting.hold(exchange.order.size)
+        self._later = replies
+        return []
+
+    def resume(self) -> list[Reply]:
+        self._waiting.close()
+        later, self._later = self._later, None
+        return later() if later is not None else []
 
     def trailers(self) -> list[Reply]:
         if self._answered:
@@ -128,7 +165,7 @@ class Buffered:
         return [TrailersReply(SIDE, outbound(self._route(self._fields, None)))]
 
     def close(self) -> None:
-        pass  # nothing is held from one message to the next
+        self._waiting.close()
 
 
 class Early:
@@ -165,6 +202,9 @@ class Early:
         if whole:
             self._learn(whole)
         return [TrailersReply(SIDE)]
+
+    def resume(self) -> list[Reply]:
+        return []  # without a body nothing is ordered
 
     def close(self) -> None:
         self._gathered.close()

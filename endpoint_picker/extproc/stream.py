@@ -42,6 +42,8 @@ class Stream:
     def __init__(self, director: Director, room: Room) -> None:
         self.finished = False
         """Nothing more is to be said: the transport ends the stream."""
+        self.waiting: Exchange | None = None
+        """Its order is to be carried out, and then `resume` called: until then nothing is answered."""
         self._director = director
         self._room = room
         self._modes = Modes()
@@ -50,7 +52,7 @@ class Stream:
         self._asked = False
         """The director was asked; what it refuses it has counted."""
         self._exchange: Exchange | None = None
-        self._request: Half | None = None
+        self._request: requests.RequestHalf | None = None
         self._response: Half | None = None
         self._fields: Mapping[str, str] = {}
 
@@ -89,9 +91,15 @@ class Stream:
             case Trailers():
                 return half.trailers()
 
+    def resume(self) -> list[Reply]:
+        """The order is done: answers what is to be sent now."""
+        self.waiting = None
+        return [] if self.finished or self._request is None else self._request.resume()
+
     def close(self) -> None:
         """The conversation is over, for whatever reason. A second call does nothing."""
         self.finished = True
+        self.waiting = None
         for half in (self._request, self._response):
             if half is not None:
                 half.close()
@@ -136,6 +144,7 @@ class Stream:
         if first and self._response is not None:
             raise OutOfOrder("a second time response headers")
         if self._response is None:
+            self.waiting = None  # somebody has answered the client meanwhile
             if self._exchange is None:
                 self._exchange = self._director.unrouted()
             self._response = responses.half_for(self._modes, self._exchange)
@@ -143,8 +152,10 @@ class Stream:
 
     def _route(self, fields: Mapping[str, str], body: bytes | None) -> Exchange:
         self._asked = True
-        self._exchange = self._director.route(Arrival(fields, self._arrived, self._subset), body)
-        return self._exchange
+        exchange = self._exchange = self._director.route(Arrival(fields, self._arrived, self._subset), body)
+        if exchange.order is not None:
+            self.waiting = exchange
+        return exchange
 
     def _learn(self, body: bytes) -> bytes:
         return self._director.learn(self._exchange, body) if self._exchange is not None else body

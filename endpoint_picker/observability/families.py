@@ -70,6 +70,7 @@ class Families:
         self._add_tokens()
         self._add_work()
         self._add_plugins()
+        self._add_stages()
         self._add_load()
         self._add_data_layer()
 
@@ -237,7 +238,6 @@ class Families:
             "Prompt tokens that it took from its cache, of the same responses.",
             PLUGIN,
         )
-
         self.disaggregatedset_strict_header_no_match_total = counters(
             f"{PREFIX}disaggregatedset_strict_header_no_match_total",
             "Requests with a strict header that no endpoint matches.",
@@ -247,6 +247,26 @@ class Families:
             f"{PREFIX}disaggregatedset_revision_gating_share",
             "Share of the requests that a revision is given.",
             (*PLUGIN, "mode", "revision"),
+        )
+
+    def _add_stages(self) -> None:
+        decision = ("model_name", "decision_type")
+        self.disagg_decision_total = counters(
+            f"{PREFIX}disagg_decision_total",
+            "Requests by the stages that run on endpoints of their own.",
+            (*PLUGIN, *decision),
+            twin=Twin(f"{SCHEDULER}disagg_decision_total", _same(*decision)),
+        )
+        self.pd_decision_total = counters(
+            f"{PREFIX}pd_decision_total",
+            "The same for the deprecated handler of two stages.",
+            (*PLUGIN, *decision),
+            twin=Twin(f"{SCHEDULER}pd_decision_total", _same(*decision)),
+        )
+        self.disagg_stages_skipped_total = counters(
+            f"{PREFIX}disagg_stages_skipped_total",
+            "Stages that should have run on an endpoint of their own, had their profile found one.",
+            (*PLUGIN, "stage", "reason"),
         )
 
     def _add_load(self) -> None:
@@ -268,6 +288,12 @@ class Families:
             "Metrics pages of replicas that could not be understood.",
             ("source_type", "extractor_type"),
             twin=Twin(f"{SCHEDULER}datalayer_extract_errors_total", _same("source_type", "extractor_type")),
+        )
+        self.inline_prefill_seconds = histograms(
+            f"{PREFIX}inline_prefill_seconds",
+            "How long requests waited for an endpoint that computes their prompt, and what came of it.",
+            ("outcome",),
+            buckets=FIRST_TOKEN,
         )
         self.config_reloads_total = counters(
             f"{PREFIX}config_reloads_total",

@@ -24,6 +24,8 @@ MOST_REMEMBERED: Final = 4096
 MOST_TOKENS: Final = 2**53
 """More tokens than a float can count: a replica that reports so many is wrong."""
 BYTES_A_TOKEN: Final = 4
+UNKNOWN: Final = "unknown"
+"""The model of a decision about a request that names none."""
 
 
 class RequestLabels(NamedTuple):
@@ -158,6 +160,20 @@ class Metrics:
         """Blocks in an approximate prefix index."""
         self._families.prefix_indexer_size.cell(plugin_name, plugin_type).value = blocks
 
+    def disagg_decided(self, plugin_name: str, plugin_type: str, model: str, decision_type: str) -> None:
+        """A request's stages have their endpoints; the type is such as `decode-only` or `prefill-decode`."""
+        values = (plugin_name, plugin_type, self._model(model or UNKNOWN), decision_type)
+        self._families.disagg_decision_total.cell(*values).value += 1
+
+    def pd_decided(self, plugin_name: str, plugin_type: str, model: str, decision_type: str) -> None:
+        """The same, told by the deprecated handler."""
+        values = (plugin_name, plugin_type, self._model(model or UNKNOWN), decision_type)
+        self._families.pd_decision_total.cell(*values).value += 1
+
+    def stage_skipped(self, plugin_name: str, plugin_type: str, stage: str, reason: str) -> None:
+        """A stage (`prefill`, `encode`) was wanted, and nobody was found for it."""
+        self._families.disagg_stages_skipped_total.cell(plugin_name, plugin_type, stage, reason).value += 1
+
     def no_strict_match(self, plugin_name: str, plugin_type: str, selector: str) -> None:
         """A request's header rules out everybody."""
         families = self._families
@@ -193,6 +209,10 @@ class Metrics:
     def extract_failed(self, source_type: str, extractor_type: str) -> None:
         """A metrics page could be had but not understood."""
         self._families.datalayer_extract_errors_total.cell(source_type, extractor_type).value += 1
+
+    def inline_prefill(self, outcome: str, seconds: float) -> None:
+        """A request has waited for its prompt to be computed elsewhere."""
+        self._families.inline_prefill_seconds.cell(outcome).observe(seconds)
 
     def config_reloaded(self, *, success: bool) -> None:
         """The configuration was loaded anew, or could not be."""

@@ -25,6 +25,10 @@ class Call(Protocol):
     finished: bool
     """Nothing more is to be said: the call ends with OK."""
 
+    @property
+    def waits(self) -> bool:
+        """It will say more by itself, once, whether or not another message comes."""
+
     def receive(self, message: bytes) -> Iterable[bytes]:
         """Take a message; answers what is to be sent. Raises Status."""
 
@@ -35,7 +39,9 @@ class Call(Protocol):
         """The call is over, for whatever reason; called once."""
 
 
-Open = Callable[[], Call]
+Say = Callable[[Iterable[bytes]], None]
+"""Sends messages when the call itself has something to say, and ends it where it has `finished`."""
+Open = Callable[[Say], Call]
 """Begins to serve a call."""
 Services = Mapping[str, Open]
 """Path (`/service/method`) → how a call of it begins."""
@@ -47,6 +53,7 @@ class Unary:
     """Serves a call of one message each way."""
 
     finished = False
+    waits = False
 
     def __init__(self, serve: Callable[[bytes], bytes]) -> None:
         self._serve = serve
@@ -184,7 +191,8 @@ class Calls:
         serve = self._services.get(head.path.decode("latin-1"))
         if serve is None:
             raise Status(Code.UNIMPLEMENTED, f"no method {head.path.decode('latin-1')[:100]}")
-        ongoing = self._ongoing[stream_id] = _Ongoing(serve(), messages)
+        call = serve(lambda replies: self._say(stream_id, replies))
+        ongoing = self._ongoing[stream_id] = _Ongoing(call, messages)
         if seconds is not None:
             ongoing.call_off = self._later(seconds, lambda: self._expired(stream_id))
 
@@ -198,11 +206,30 @@ class Calls:
                 self._half_close(stream_id, ongoing)
             if ends or ongoing.call.finished:
                 self._finish(stream_id, ongoing, Status(Code.OK))
-        except Status as status:
-            self._finish(stream_id, ongoing, status)
         except Exception as error:
+            self._failed(stream_id, ongoing, error)
+
+    def _say(self, stream_id: int, replies: Iterable[bytes]) -> None:
+        """Nobody has sent anything just now, so what is said goes out with the next look at the clock."""
+        self._later(0.0, lambda: self._said(stream_id, replies))
+
+    def _said(self, stream_id: int, replies: Iterable[bytes]) -> None:
+        ongoing = self._ongoing.get(stream_id)
+        if ongoing is None:
+            return
+        try:
+            for reply in replies:
+                self._reply(stream_id, ongoing, reply)
+            if ongoing.call.finished:
+                self._finish(stream_id, ongoing, Status(Code.OK))
+        except Exception as error:
+            self._failed(stream_id, ongoing, error)
+
+    def _failed(self, stream_id: int, ongoing: _Ongoing, error: Exception) -> None:
+        if not isinstance(error, Status):
             self._complaints.exception(type(error).__name__, "a call failed: %r", ongoing.call)
-            self._finish(stream_id, ongoing, Status(Code.INTERNAL, f"{type(error).__name__} in the server"))
+            error = Status(Code.INTERNAL, f"{type(error).__name__} in the server")
+        self._finish(stream_id, ongoing, error)
 
     def _serve(self, stream_id: int, ongoing: _Ongoing, data: bytes) -> None:
         call = ongoing.call

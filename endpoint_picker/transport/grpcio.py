@@ -1,7 +1,8 @@
 """The plain shell: the same services on the server of the grpcio library."""
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import grpc
@@ -48,10 +49,11 @@ class Server:
 
     async def _serve(self, begin: Open, context: Any) -> None:
         """One call, from the first message to the last."""
-        call = begin()
+        said: asyncio.Queue[Iterable[bytes]] = asyncio.Queue()
+        call = begin(said.put_nowait)
         self.open += 1
         try:
-            await _converse(call, context)
+            await _converse(call, context, said)
         except Status as status:
             await context.abort(CODES[status.code], status.message)
         except (grpc.RpcError, grpc.aio.AioRpcError, grpc.aio.UsageError):
@@ -66,7 +68,7 @@ class Server:
             call.close()
 
 
-async def _converse(call: Call, context: Any) -> None:
+async def _converse(call: Call, context: Any, said: "asyncio.Queue[Iterable[bytes]]") -> None:
     while not call.finished:
         message = await context.read()
         ends = message is grpc.aio.EOF
@@ -74,6 +76,9 @@ async def _converse(call: Call, context: Any) -> None:
             await context.write(reply)
         if ends:
             return
+        # Nothing is read meanwhile; a peer that leaves cancels the wait.
+        for reply in await said.get() if call.waits else ():
+            await context.write(reply)
 
 
 class _Handlers(grpc.GenericRpcHandler):

@@ -34,8 +34,8 @@ class Health:
     def services(self) -> Services:
         """The methods, to be served on any port."""
         return {
-            f"/{SERVICE}/Check": lambda: Unary(self._check),
-            f"/{SERVICE}/List": lambda: Unary(self._list),
+            f"/{SERVICE}/Check": lambda _: Unary(self._check),
+            f"/{SERVICE}/List": lambda _: Unary(self._list),
         }
 
     def status(self, service: str) -> bool:

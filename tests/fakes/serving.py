@@ -18,7 +18,7 @@ LIMIT = 64 << 20
 @asynccontextmanager
 async def serving(transport: str, pool: Pool, *, limit: int = LIMIT, **limits: Any) -> AsyncIterator[str]:
     """The address; all calls are over at the end."""
-    services = conversation.services(pool.director, Room(body=limit, total=16 * limit))
+    services = conversation.services(pool.director, Room(body=limit, total=16 * limit), pool.prefills)
     server = SHELLS[transport](services, Limits(**limits))
     port = await server.start(0)
     yield f"127.0.0.1:{port}"

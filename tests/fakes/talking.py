@@ -21,12 +21,12 @@ class Talk:
 
     def services(self) -> Services:
         return {
-            "/test.Talk/Echo": lambda: Echo(self),
-            "/test.Talk/Swell": lambda: Swell(self),
-            "/test.Talk/Mute": lambda: Mute(self),
-            "/test.Talk/First": lambda: First(self),
-            "/test.Talk/Fail": lambda: Fail(self),
-            "/test.Talk/Wordy": lambda: Wordy(self),
+            "/test.Talk/Echo": lambda _: Echo(self),
+            "/test.Talk/Swell": lambda _: Swell(self),
+            "/test.Talk/Mute": lambda _: Mute(self),
+            "/test.Talk/First": lambda _: First(self),
+            "/test.Talk/Fail": lambda _: Fail(self),
+            "/test.Talk/Wordy": lambda _: Wordy(self),
         }
 
 
@@ -34,6 +34,7 @@ class Echo:
     """Answers each message with itself."""
 
     finished = False
+    waits = False
 
     def __init__(self, talk: Talk) -> None:
         self._talk = talk

@@ -10,7 +10,7 @@ from hyperframe.frame import DataFrame, Frame
 from endpoint_picker.extproc import codec
 from endpoint_picker.extproc.messages import Incoming
 from endpoint_picker.transport import frames
-from endpoint_picker.transport.calls import Calls, Unary
+from endpoint_picker.transport.calls import Calls, Say, Services
 from endpoint_picker.transport.connection import Connection
 from endpoint_picker.transport.frames import ConnectionFault
 from endpoint_picker.transport.headers import Decoder, Head, Malformed
@@ -68,6 +68,7 @@ class Echo:
     """Answers each message with itself."""
 
     finished = False
+    waits = False
 
     def __init__(self) -> None:
         self.closed = 0
@@ -88,11 +89,11 @@ def connection(data: bytes) -> None:
     began: list[Echo] = []
     machine = Connection(LIMITS, 0.0)
 
-    def begin() -> Echo:
+    def begin(_: Say) -> Echo:
         began.append(Echo())
         return began[-1]
 
-    services: Mapping[str, Callable[[], Echo | Unary]] = {PATH: begin}
+    services: Services = {PATH: begin}
     calls = Calls(machine, services, LIMITS, lambda seconds, call: lambda: None)
     now, said = 0.0, b""
     for part in _stream(source):

@@ -54,7 +54,7 @@ class Table:
         self.machine = Machine()
         self.talk = Talk()
         self.clock = Clock()
-        services = {**self.talk.services(), "/test.Talk/Stubborn": lambda: Stubborn(self.talk)}
+        services = {**self.talk.services(), "/test.Talk/Stubborn": lambda _: Stubborn(self.talk)}
         connection = self.machine.connection
         self.calls = Calls(connection, services, Limits(**limits), self.clock.later)  # type: ignore[arg-type]
 

@@ -1,0 +1,101 @@
+"""A prompt that another endpoint is to compute before its request goes on: what is sent there, and merged.
+
+The client's request is sent for one token to who computes the prompt; what that answers under
+`kv_transfer_params` says where the computed prompt is, and goes into the client's request unread.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from endpoint_picker.core import wire
+from endpoint_picker.core.decision import Decision, Inline, ProfileResult
+from endpoint_picker.core.endpoints import Endpoint, EndpointTable
+from endpoint_picker.core.errors import BadRequest
+from endpoint_picker.core.records import record
+from endpoint_picker.core.request import Request
+from endpoint_picker.parsing import legs
+
+Place = tuple[int, Endpoint]
+"""Table row, and the endpoint that it holds."""
+
+_ONE_ANSWER: Final = (b"1", b"null")
+_NOT_SENT_ON: Final = wire.CONTROL_HEADERS | {
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}
+"""What belongs to the client's connection or body, or to the picker."""
+
+
+@record
+class Order:
+    """What is to be done before the request goes on."""
+
+    inline: Inline
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    """Asks for the prompt and one token."""
+    places: tuple[Place, ...]
+    """Where: the second where the first fails."""
+    fields: legs.Fields
+    """Of the client's request."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that are held for it: the request, and what is sent for it."""
+        return 2 * len(self.body)
+
+    def filled(self, params: msgspec.Raw) -> bytes:
+        """The client's request, with where the computed prompt is."""
+        return legs.written(legs.decode_leg(self.fields, params))
+
+
+def order(request: Request, decision: Decision, body: bytes, table: EndpointTable) -> Order | None:
+    """None where nobody else is to compute the prompt, or the request is none that can be split."""
+    api, inline, prefill = legs.api_of(request.path), decision.inline, decision.prefill
+    if api is None or inline is None or prefill is None or len(request.payload.prompts) > 1:
+        return None
+    try:
+        fields = legs.opened(body)
+        # Of several answers to one prompt each would fetch the prompt, which is kept for one.
+        if any(bytes(fields.get(name, legs.ONE)) not in _ONE_ANSWER for name in ("n", "best_of")):
+            return None
+        leg = legs.prefill_leg(api, fields, legs.NIXL_PREFILL_PARAMS)
+    except BadRequest:
+        return None  # the replica that serves it says what is wrong, and says it better
+    places = tuple(_places(prefill, table))
+    return Order(inline, request.path, _headers(request), legs.written(leg), places, fields)
+
+
+def _headers(request: Request) -> dict[str, str]:
+    sent = {
+        name: value
+        for name, value in request.headers.items()
+        if name not in _NOT_SENT_ON and not name.startswith(":")
+    }
+    return {**sent, "content-type": "application/json", wire.REQUEST_ID: request.id}
+
+
+def _places(prefill: ProfileResult, table: EndpointTable) -> list[Place]:
+    """The picked one, and the one that comes next: by the picker's own order, else by the totals."""
+    picked = list(zip(prefill.rows, prefill.endpoints, strict=True))[:2]
+    if len(picked) == 1:
+        others = prefill.scored_rows != prefill.rows[0]
+        if others.any():
+            rows, totals = prefill.scored_rows[others], prefill.totals[others]
+            row = int(rows[totals.argmax()])
+            picked.append((row, table[row]))
+    return picked
