@@ -21,7 +21,7 @@ from endpoint_picker.prefills import Prefills
 
 
 class Pool:
-    """Replicas `10.0.0.N:8000` (N from 1) with these readings, and a director for them."""
+    """Replicas with these readings, and a director for them: `10.0.0.N:8000` (N from 1), or those given."""
 
     def __init__(
         self,
@@ -31,11 +31,13 @@ class Pool:
         *,
         config: str = "",
         experimental: bool = False,
+        endpoints: Sequence[Endpoint] = (),
     ) -> None:
         self.now = 1000.0
         """The clock; tests move it."""
         self.table = EndpointTable()
-        self.table.replace(Endpoint(f"pod{n + 1}", f"10.0.0.{n + 1}", 8000) for n in range(len(waiting)))
+        usual = [Endpoint(f"pod{n + 1}", f"10.0.0.{n + 1}", 8000) for n in range(len(waiting))]
+        self.table.replace(endpoints or usual)
         self.metrics = Metrics(clock=self._clock)
         self.metrics.watch(self.table)
         self._ledger = Ledger(self.table)

@@ -21,8 +21,11 @@ async def serving(transport: str, pool: Pool, *, limit: int = LIMIT, **limits: A
     services = conversation.services(pool.director, Room(body=limit, total=16 * limit), pool.prefills)
     server = SHELLS[transport](services, Limits(**limits))
     port = await server.start(0)
-    yield f"127.0.0.1:{port}"
-    await server.stop(5.0)
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(5.0)
+        await pool.prefills.close()
     async with asyncio.timeout(5.0):
         while server.open:  # a cancelled handler ends a moment after its stream
             await asyncio.sleep(0.01)
