@@ -1,4 +1,4 @@
-"""A prefill replica short of an engine: it answers where a prompt would be, or fails in the way it is told."""
+"""A prefill replica without an engine: it answers where a prompt would be, or fails in the way it is told."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from endpoint_picker.transport.calls import Services
+from endpoint_picker.transport.calls import Say, Services
 from endpoint_picker.transport.http2 import Server
 from endpoint_picker.transport.limits import Limits
 from endpoint_picker.transport.messages import Code, Status
@@ -27,6 +27,7 @@ class Talk:
             "/test.Talk/First": lambda _: First(self),
             "/test.Talk/Fail": lambda _: Fail(self),
             "/test.Talk/Wordy": lambda _: Wordy(self),
+            "/test.Talk/Slow": lambda say: Slow(self, say),
         }
 
 
@@ -72,6 +73,25 @@ class First(Echo):
     def receive(self, message: bytes) -> Iterable[bytes]:
         self.finished = True
         return (message,)
+
+
+class Slow(Echo):
+    """Answers each message a moment later, and ends with `end`."""
+
+    def __init__(self, talk: Talk, say: Say) -> None:
+        super().__init__(talk)
+        self._say = say
+        self.waits = False
+
+    def receive(self, message: bytes) -> Iterable[bytes]:
+        self.waits = True
+        asyncio.get_running_loop().call_later(0.02, self._answer, message)
+        return ()
+
+    def _answer(self, message: bytes) -> None:
+        self.waits = False
+        self.finished = message == b"end"
+        self._say((message, message.upper()))
 
 
 class Wordy(Echo):

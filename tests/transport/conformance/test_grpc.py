@@ -50,6 +50,26 @@ async def test_a_unary_call(channel: Channel) -> None:
     assert await channel.unary_unary("/test.Talk/Echo")(b"") == b""
 
 
+async def test_a_call_may_answer_later_and_then_end(channel: Channel, talk: Talk) -> None:
+    call = channel.stream_stream("/test.Talk/Slow")()
+    for text in (b"one", b"two", b"end"):
+        await call.write(text)
+        assert [await call.read(), await call.read()] == [text, text.upper()]
+    assert await call.read() is grpc.aio.EOF
+    assert await call.code() is Code.OK
+    await closed(talk, 1)
+
+
+async def test_a_call_that_is_left_while_it_waits_is_closed_once(channel: Channel, talk: Talk) -> None:
+    call = channel.stream_stream("/test.Talk/Slow")()
+    await call.write(b"one")
+    await asyncio.sleep(0.005)
+    call.cancel()
+    await closed(talk, 1)
+    await asyncio.sleep(0.05)
+    assert talk.closed == 1
+
+
 async def test_messages_both_ways_in_turn(channel: Channel) -> None:
     call = channel.stream_stream("/test.Talk/Echo")()
     for at in range(20):
