@@ -53,6 +53,10 @@ class Order:
     fields: legs.Fields
     """Of the client's request."""
 
+    def headers_at(self, endpoint: Endpoint) -> Mapping[str, str]:
+        """Header fields of what is sent there."""
+        return {**self.headers, **dict(endpoint.fields)}
+
     @property
     def size(self) -> int:
         """Bytes that are held for it: the request, and what is sent for it."""

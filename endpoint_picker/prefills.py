@@ -129,7 +129,7 @@ class Prefills:
         self._busy[endpoint.id] += 1
         try:
             async with asyncio.timeout_at(deadline) as limit:
-                return await self._post(order, place)
+                return await self._post(order, endpoint)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if limit.expired():
                 late = f"{place} did not answer within {order.inline.timeout:g} s"
@@ -141,13 +141,14 @@ class Prefills:
             if not self._busy[endpoint.id]:
                 del self._busy[endpoint.id]
 
-    async def _post(self, order: Order, place: str) -> msgspec.Raw:
+    async def _post(self, order: Order, endpoint: Endpoint) -> msgspec.Raw:
+        place = endpoint.host_port
         if self._session is None:
             self._session = _session()
         async with self._session.post(
             f"{order.inline.scheme}://{place}{order.path}",
             data=order.body,
-            headers=order.headers,
+            headers=order.headers_at(endpoint),
             ssl=order.inline.verify,
             allow_redirects=False,
         ) as response:

@@ -70,4 +70,6 @@ class Decision:
         """Value of the destination header and metadata: `ip:port[,ip:port…]`, best first."""
         if self.port is not None:
             return join_host_port(self.endpoint.address, self.port)
+        if self.endpoint.split:
+            return self.endpoint.host_port  # the header that names its rank would be wrong elsewhere
         return ",".join(endpoint.host_port for endpoint in self.primary.endpoints)

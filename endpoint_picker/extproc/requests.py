@@ -224,7 +224,7 @@ def outbound(exchange: Exchange) -> Mutation:
     request, decision = exchange.request, exchange.decision
     if decision is None:
         return NOTHING
-    told = dict(decision.headers) | request.fields
+    told = dict(decision.endpoint.fields + decision.headers) | request.fields
     fields = [(wire.DESTINATION, decision.destination), *told.items()]
     if request.headers.get(wire.REQUEST_ID) != request.id:
         fields.append((wire.REQUEST_ID, request.id))

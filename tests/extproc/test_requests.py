@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from endpoint_picker.core.endpoints import Endpoint
 from endpoint_picker.extproc.messages import (
     PIECE_BYTES,
     BodyMode,
@@ -312,3 +313,32 @@ def test_an_empty_subset_has_no_candidates(pool: Pool, end_of_stream: bool) -> N
     if not end_of_stream:
         book >> request_body(PROMPT)
     book << refused(503) << end
+
+
+# === ranks behind one port ===
+
+TWO = """
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- type: queue-scorer
+- {type: max-score-picker, parameters: {maxNumOfEndpoints: 2}}
+"""
+
+
+def test_a_request_for_a_rank_behind_a_shared_port_says_which() -> None:
+    ranks = [
+        Endpoint(f"pod-rank-{rank}", "10.0.0.7", 8000, pod="pod", rank=rank, split=True) for rank in (0, 1)
+    ]
+    other = Endpoint("plain", "10.0.0.8", 8000)
+    pool = Pool([9.0, 0.0, 4.0], config=TWO, endpoints=[*ranks, other])
+    book = talk(pool) >> request_headers(x_data_parallel_rank="5") >> request_body(PROMPT)
+    # No second choice: the rank's header would be wrong there.
+    book << routed("10.0.0.7:8000")
+    assert dict(book.only(HeadersReply).mutation.set)["x-data-parallel-rank"] == "1"
+
+
+def test_a_client_may_pin_a_rank_where_nobody_else_does(pool: Pool) -> None:
+    book = talk(pool) >> request_headers(x_data_parallel_rank="5") >> request_body(PROMPT)
+    mutation = book.only(HeadersReply).mutation
+    assert "x-data-parallel-rank" not in {*dict(mutation.set), *mutation.remove}
