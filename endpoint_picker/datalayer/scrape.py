@@ -1,9 +1,9 @@
 """Reads every replica's pages again and again, each in a loop of its own.
 
-One loop for each endpoint is what keeps them apart: a replica that hangs holds up nothing but its own next
-reading. What was read before stays in the table and turns stale there by itself, so a failure needs no
-clean-up; it only makes the loop slower until the replica is back. A replica with nothing to do is read less
-often as well, until something is in flight there: each page costs both sides, and would say the same again.
+One loop for each page is what keeps replicas apart: one that hangs holds up nothing but its own next reading.
+What was read before stays in the table and turns stale there by itself, so a failure needs no clean-up; it
+only makes the loop slower until the replica is back. A replica with nothing to do is read less often as well,
+until something is in flight there: each page costs both sides, and would say the same again.
 """
 
 import asyncio
@@ -18,7 +18,8 @@ from yarl import URL
 
 from endpoint_picker import aio
 from endpoint_picker.core.endpoints import Endpoint, EndpointTable
-from endpoint_picker.datalayer.fetch import DEADLINE, FetchError, Pages
+from endpoint_picker.datalayer.fetch import DEADLINE, Pages
+from endpoint_picker.datalayer.rounds import Page, Place, Rounds
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.plugin import Extractor, Source
 
@@ -26,13 +27,6 @@ log = logging.getLogger(__name__)
 
 SHORTEST_INTERVAL: Final = 0.05
 """Seconds; a page costs a real engine about 5 ms of CPU."""
-LONGEST_BACKOFF: Final = 2.0
-"""Seconds: a replica that is back is seen that soon."""
-SPREAD: Final = 0.2
-"""Seconds over which the first readings are spread."""
-IDLE_INTERVAL: Final = 1.0
-"""Seconds between two readings of an endpoint with nothing to do. We learn that late of the requests that
-other pickers send there, where few of them change a choice; our own are in the ledger at once."""
 LOOK_SECONDS: Final = 0.1
 """How often the table is looked at for what nobody announces: other members, requests to an idle endpoint."""
 
@@ -45,8 +39,12 @@ class Feed:
     extractors: tuple[Extractor, ...]
 
 
+_Key = tuple[int, Page, tuple[Place, ...]]
+"""Number of a feed, a page of its source, and the endpoints that are on it."""
+
+
 class Scraper:
-    """Keeps one loop for each endpoint of the table and each feed."""
+    """Keeps one loop for each page, and each feed, of the endpoints of the table."""
 
     def __init__(
         self,
@@ -67,8 +65,9 @@ class Scraper:
         self._interval = interval
         self._feeds = tuple(zip(feeds, periods(interval, [feed.source for feed in feeds]), strict=True))
         self._tasks = aio.Tasks()
-        self._rounds: dict[tuple[int, int, int], tuple[_Rounds, asyncio.Task[Any]]] = {}
-        """(feed, row, generation) → its loop."""
+        self._rounds: dict[_Key, tuple[Rounds, asyncio.Task[Any]]] = {}
+        self._known: dict[tuple[int, int], tuple[Endpoint, URL]] = {}
+        """(feed, row) → the endpoint there and its page: to find it anew costs as much as a pick."""
         self._pages: Pages | None = None
         self._seen = -1
         self._wake = asyncio.Event()
@@ -92,6 +91,7 @@ class Scraper:
         for _, task in self._rounds.values():
             task.cancel()
         self._rounds.clear()
+        self._known.clear()
         self._seen = -1
         self._wake.set()
 
@@ -122,15 +122,37 @@ class Scraper:
         if self._closed or self._seen == self._table.version:
             return
         self._seen = self._table.version
-        wanted = {
-            (feed, row, int(self._table.generation[row]))
-            for row in self._table.live.tolist()
-            for feed in range(len(self._feeds))
-        }
-        for key in self._rounds.keys() - wanted:
+        wanted = self._wanted()
+        for key in self._rounds.keys() - wanted.keys():
             self._rounds.pop(key)[1].cancel()
-        for key in wanted - self._rounds.keys():
-            self._start(*key)
+        for key in wanted:
+            if key not in self._rounds:
+                self._start(*key)
+
+    def _wanted(self) -> dict[_Key, None]:
+        """The loops that there should be, in the order of the table."""
+        on_page: dict[tuple[int, Page], list[Place]] = {}
+        for row in self._table.live.tolist():
+            place = Place(self._table, row, int(self._table.generation[row]))
+            for feed in range(len(self._feeds)):
+                on_page.setdefault((feed, self._page(feed, row)), []).append(place)
+        return {(feed, page, tuple(places)): None for (feed, page), places in on_page.items()}
+
+    def _page(self, feed: int, row: int) -> Page:
+        endpoint = self._table[row]
+        known = self._known.get((feed, row))
+        if known is not None and known[0] is endpoint:
+            return known[1]
+        source = self._feeds[feed][0].source
+        try:
+            page = source.url(endpoint)
+        except ValueError as error:
+            return str(error)
+        except Exception as error:
+            log.exception("%s cannot tell where the page of %s is", source.name, endpoint.id)
+            return f"{source.name}: {type(error).__name__}"
+        self._known[feed, row] = endpoint, page
+        return page
 
     def _rouse(self) -> None:
         """Cut short the long pauses of the endpoints that have something in flight.
@@ -142,18 +164,27 @@ class Scraper:
         """
         busy = set(self._table.in_flight.nonzero()[0].tolist())
         if busy:
-            for (_, row, _), (rounds, _) in self._rounds.items():
-                if row in busy:
+            for (_, _, places), (rounds, _) in self._rounds.items():
+                if any(place.row in busy for place in places):
                     rounds.rouse()
 
-    def _start(self, feed: int, row: int, generation: int) -> None:
+    def _start(self, number: int, page: Page, places: tuple[Place, ...]) -> None:
         if self._pages is None:
             self._pages = Pages(deadline=self._deadline)
-        place = Place(self._table, row, generation)
-        source, period = self._feeds[feed]
-        rounds = _Rounds(place, source, self._pages, self._metrics, self._clock, self._rng, period)
-        name = f"scraping {self._table[row].id} ({source.source.name})"
-        self._rounds[feed, row, generation] = rounds, self._tasks.start(name, rounds.run(name))
+        feed, period = self._feeds[number]
+        rounds = Rounds(
+            places,
+            page,
+            feed.source,
+            feed.extractors,
+            self._pages,
+            self._metrics,
+            clock=self._clock,
+            rng=self._rng,
+            period=period,
+        )
+        name = f"scraping {rounds.names} ({feed.source.name})"
+        self._rounds[number, page, places] = rounds, self._tasks.start(name, rounds.run(name))
 
 
 def _content(feed: Feed) -> object:
@@ -180,182 +211,3 @@ def _rounded(source: Source, tick: float) -> float:
     if abs(period - source.interval) > 1e-9:
         log.info("%s: the interval of %g s is rounded to %g s", source.name, source.interval, period)
     return period
-
-
-def pause(period: float, took: float, *, idle: bool, stale_after: float) -> float:
-    """Seconds to wait after a reading that took so long; a replica that answers slowly may breathe.
-
-    They are more where it is idle, but leave half of the time after which a reading is stale for the next
-    one to arrive, or to fail and be tried again.
-    """
-    interval = max(period, min(IDLE_INTERVAL, stale_after / 2.0)) if idle else period
-    return max(interval - took, interval / 2.0)
-
-
-def left(period: float, rested: float) -> float:
-    """Seconds until the full rate would read again, after a rest of so long."""
-    return period - rested % period
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A row for as long as it means the same endpoint."""
-
-    table: EndpointTable
-    row: int
-    generation: int
-
-    @property
-    def taken(self) -> bool:
-        return int(self.table.generation[self.row]) == self.generation
-
-    @property
-    def idle(self) -> bool:
-        """Neither our ledger nor its last reading knows of a request there; a gauge not known is no proof."""
-        table, row = self.table, self.row
-        return bool(table.in_flight[row] == 0 and table.running[row] == 0.0 and table.waiting[row] == 0.0)
-
-
-class _Rounds:
-    """The loop of one endpoint and one feed."""
-
-    def __init__(
-        self,
-        place: Place,
-        feed: Feed,
-        pages: Pages,
-        metrics: Metrics,
-        clock: Callable[[], float],
-        rng: random.Random,
-        period: float,
-    ) -> None:
-        self.tried = asyncio.Event()
-        """Set once the endpoint was tried, with whatever outcome."""
-        self._place = place
-        self._feed = feed
-        self._pages = pages
-        self._metrics = metrics
-        self._clock = clock
-        self._rng = rng
-        self._period = period
-        self._backoff = aio.Backoff(2.0 * period, max(LONGEST_BACKOFF, period), rng=rng, least=period)
-        self._page_of: Endpoint | None = None
-        self._url = URL()
-        """Where the page of that endpoint is."""
-        self._read_at = clock()
-        """When a page was last had."""
-        self._forgotten = False
-        self._state = ""
-        """What is wrong with the endpoint in one word; empty: nothing."""
-        self._resting = False
-        """Whether the pause is as long as it is only because the endpoint is idle."""
-        self._roused = asyncio.Event()
-
-    async def run(self, name: str) -> None:
-        await asyncio.sleep(self._rng.uniform(0.0, min(self._period, SPREAD)))
-        await aio.repeat(name, self._step, after_failure=LONGEST_BACKOFF, sleep=self._sleep)
-
-    def rouse(self) -> None:
-        """Something is in flight there: if the loop rests, it reads again within a period."""
-        self._roused.set()
-
-    async def _sleep(self, seconds: float) -> None:
-        await (self._rest if self._resting else asyncio.sleep)(seconds)
-
-    async def _rest(self, seconds: float) -> None:
-        """Wait so long or, once it is roused, until the full rate would have read the page.
-
-        So the interval holds however often that is, and endpoints that one look rouses stay spread.
-        """
-        self._roused.clear()
-        began = self._clock()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._roused.wait()
-                await asyncio.sleep(left(self._period, self._clock() - began))
-
-    async def _step(self) -> float:
-        """One reading; answers the seconds until the next."""
-        self._resting = False
-        if not self._place.taken:
-            self.tried.set()
-            return self._period  # the reconciler is about to end this loop
-        first = not self.tried.is_set()
-        started = self._clock()
-        try:
-            good = await self._scrape()
-        finally:
-            self.tried.set()
-        if not good:
-            return self._backoff.next()
-        self._backoff.reset()
-        self._resting = self._place.idle
-        took = self._clock() - started
-        seconds = pause(self._period, took, idle=self._resting, stale_after=self._place.table.stale_after)
-        # From the first reading on they are spread over the whole pause.
-        return seconds * self._rng.random() if first else seconds
-
-    async def _scrape(self) -> bool:
-        """Answers whether anybody could read the page."""
-        source = self._feed.source
-        try:
-            page = await self._pages.get(self._address(), source.tls)
-        except (FetchError, ValueError) as error:
-            self._metrics.poll_failed(source.type)
-            self._tell("unavailable", f"{self._url}: {error}")
-            self._forget()
-            return False
-        if not self._place.taken:
-            return True
-        self._read_at, self._forgotten = self._clock(), False
-        wrong = [why for extractor in self._feed.extractors if (why := self._extract(extractor, page))]
-        self._tell("unreadable" if wrong else "", f"{self._url}: {'; '.join(wrong)}")
-        return not wrong or len(wrong) < len(self._feed.extractors)
-
-    def _address(self) -> URL:
-        """Made anew only where the endpoint has changed. Raises ValueError where it can have none."""
-        endpoint = self._place.table[self._place.row]
-        if endpoint is not self._page_of:
-            self._url = self._feed.source.url(endpoint)
-            self._page_of = endpoint
-        return self._url
-
-    def _extract(self, extractor: Extractor, page: bytes) -> str:
-        """Let the extractor read the page; answers what is wrong with it, or nothing.
-
-        Whatever one of them raises, the others have their turn.
-        """
-        try:
-            extractor.extract(page, self._place.row)
-        except ValueError as error:
-            why = str(error)
-        except Exception as error:
-            if not self._state:
-                log.exception("%s cannot read the page %s", extractor.name, self._url)
-            why = f"{extractor.name}: {type(error).__name__}"
-        else:
-            return ""
-        self._metrics.extract_failed(self._feed.source.type, extractor.type)
-        return why
-
-    def _forget(self) -> None:
-        """What the last page told counts no longer once it is old."""
-        counts = max(self._place.table.stale_after, 3.0 * self._period)
-        if self._forgotten or not self._place.taken or self._clock() - self._read_at <= counts:
-            return
-        self._forgotten = True
-        for extractor in self._feed.extractors:
-            extractor.forget(self._place.row)
-
-    def _tell(self, state: str, details: str) -> None:
-        """Log a change of state, once."""
-        if state == self._state:
-            return
-        self._state, before = state, self._state
-        if not self._place.taken:
-            return
-        endpoint = self._place.table[self._place.row].id
-        if state:
-            log.warning("%s of %s is %s: %s", self._feed.source.name, endpoint, state, details)
-        else:
-            log.info("%s of %s is no longer %s", self._feed.source.name, endpoint, before)

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from endpoint_picker.core.endpoints import Endpoint
@@ -75,6 +75,7 @@ def test_what_is_old_is_forgotten() -> None:
     assert math.isnan(scalar(plugin, "GPUUtilization") or 0.0)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_whatever_comes_is_a_share_or_an_error(tail: bytes) -> None:
     plugin = extractor(DcgmExtractor)

@@ -1,19 +1,28 @@
 """Pages of data-parallel ranks: what each endpoint reads there."""
 
+import asyncio
 import math
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from endpoint_picker import aio
 from endpoint_picker.config import strict
 from endpoint_picker.core.endpoints import Endpoint, EndpointTable, Gauges
 from endpoint_picker.datalayer.engines import BUILT_IN, EngineConfig
 from endpoint_picker.datalayer.extract import CoreMetricsExtractor, ExtractorParameters, Reader
+from endpoint_picker.datalayer.scrape import Feed, Scraper
 from endpoint_picker.datalayer.series import ExtractError
+from endpoint_picker.datalayer.sources import MetricsParameters, MetricsSource
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.plugin import Wiring
+from tests.fakes.engine import Engine, until
 from tests.fakes.ranked_page import Load, page, ranks_of
 
 VLLM = next(engine for engine in BUILT_IN if engine.name == "vllm")
@@ -140,3 +149,148 @@ def test_a_custom_metric_is_read_by_rank_too() -> None:
         values = table.scalar(key, "core")
         assert values is not None
         assert values[:2].tolist() == expected
+
+
+# === one scrape for all of them ===
+
+
+class Source(MetricsSource):
+    """Fails where it is told to, as a source of somebody else's might."""
+
+    broken = False
+
+    def url(self, endpoint: Endpoint) -> Any:
+        if self.broken:
+            raise ZeroDivisionError("a defect")
+        return super().url(endpoint)
+
+
+class Scraped:
+    """A table whose pages are read; its clock stands still."""
+
+    def __init__(self) -> None:
+        self.table = EndpointTable(stale_after=2.0)
+        wiring = Wiring(self.table, Metrics(), clock=lambda: 100.0)
+        self.source = Source("metrics", MetricsParameters(), wiring)
+        extractor = CoreMetricsExtractor("core", ExtractorParameters(), wiring)
+        self.scraper = Scraper(
+            self.table,
+            wiring.metrics,
+            [Feed(self.source, (extractor,))],
+            clock=wiring.clock,
+            rng=random.Random(1),
+            interval=0.05,
+            deadline=30.0,
+        )
+
+    def members(self, *endpoints: Endpoint) -> None:
+        self.table.replace(endpoints)
+        self.scraper.membership_changed()
+
+    def waiting(self) -> dict[str, float]:
+        rows = self.table.live.tolist()
+        return {self.table[row].name: float(self.table.waiting[row]) for row in rows}
+
+
+@asynccontextmanager
+async def scraping() -> AsyncIterator[Scraped]:
+    scraped, tasks = Scraped(), aio.Tasks()
+    tasks.start("scraper", scraped.scraper.run())
+    try:
+        yield scraped
+    finally:
+        await tasks.close()
+        await scraped.scraper.close()
+
+
+def loops() -> list[str]:
+    return [name for task in asyncio.all_tasks() if (name := task.get_name()).startswith("scraping")]
+
+
+@pytest.mark.parametrize("start", [0, 4])
+async def test_four_ranks_behind_one_port_cost_one_request(start: int) -> None:
+    async with Engine(page(LOADS, start)) as engine, scraping() as scraped:
+        scraped.members(*ranks_of(engine.port, 4, start=start))
+        assert await scraped.scraper.first_pass(10)
+        assert engine.scrapes == 1
+        assert scraped.waiting() == {f"pod-rank-{rank}": rank + 1 for rank in range(4)}
+        assert scraped.table.running[:4].tolist() == [10, 20, 30, 40]
+        assert scraped.table.num_blocks[:4].tolist() == [100, 200, 300, 400]
+        assert loops() == ["scraping default/pod-rank-0 and 3 more (metrics)"]
+        engine.page = page([*LOADS[:3], Load(waiting=9)], start)
+        await until(lambda: scraped.waiting()["pod-rank-3"] == 9.0)
+
+
+async def test_ranks_that_stay_keep_their_readings_when_others_go() -> None:
+    async with Engine(page(LOADS)) as engine, scraping() as scraped:
+        ranks = ranks_of(engine.port, 4)
+        scraped.members(*ranks)
+        assert await scraped.scraper.first_pass(10)
+        engine.mood = "hang"
+        scraped.members(ranks[1], ranks[3])
+        assert scraped.waiting() == {"pod-rank-1": 2.0, "pod-rank-3": 4.0}
+        await until(lambda: loops() == ["scraping default/pod-rank-1 and 1 more (metrics)"])
+        engine.mood, engine.page = "fine", page([Load(7)] * 4)
+        await until(lambda: scraped.waiting() == {"pod-rank-1": 7.0, "pod-rank-3": 7.0})
+
+
+async def test_ranks_with_ports_of_their_own_are_read_apart() -> None:
+    async with (
+        Engine(page(LOADS[:1])) as one,
+        Engine(page(LOADS[1:2], start=1)) as two,
+        scraping() as scraped,
+    ):
+        (first, _), (_, second) = (ranks_of(port, 2, split=False) for port in (one.port, two.port - 1))
+        scraped.members(first, second)
+        assert await scraped.scraper.first_pass(10)
+        assert scraped.waiting() == {"pod-rank-0": 1.0, "pod-rank-1": 2.0}
+        assert len(loops()) == 2
+
+
+async def test_a_page_that_a_supervisor_shows_for_all_ports_is_had_once() -> None:
+    async with Engine(page(LOADS)) as supervisor, scraping() as scraped:
+        labels = {"metricsPort": str(supervisor.port)}
+        scraped.members(
+            *(
+                Endpoint(f"pod-rank-{rank}", "127.0.0.1", 1 + rank, labels=labels, pod="pod", rank=rank)
+                for rank in range(4)
+            )
+        )
+        assert await scraped.scraper.first_pass(10)
+        assert supervisor.scrapes == 1
+        assert scraped.waiting() == {f"pod-rank-{rank}": rank + 1 for rank in range(4)}
+
+
+async def test_a_rank_that_the_page_lacks_is_told_of_and_the_others_count(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Engine(page(LOADS[:2])) as engine, scraping() as scraped:
+        scraped.members(*ranks_of(engine.port, 3))
+        assert await scraped.scraper.first_pass(10)
+        assert scraped.table.fresh(100.0)[:3].tolist() == [True, True, False]
+        assert np.isnan(scraped.table.waiting[2])
+    (record,) = caplog.records
+    assert "is unreadable: http://127.0.0.1:" in record.getMessage()
+    assert 'no load with engine="2"' in record.getMessage()
+
+
+async def test_one_busy_rank_keeps_the_page_of_all_at_the_full_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("endpoint_picker.datalayer.rounds.IDLE_INTERVAL", 1e9)
+    async with Engine(page([Load()] * 3)) as engine, scraping() as scraped:
+        scraped.table.stale_after = 1e12
+        scraped.members(*ranks_of(engine.port, 3))
+        assert await scraped.scraper.first_pass(10)
+        scraped.table.in_flight[2] = 1
+        await until(lambda: engine.scrapes >= 5)
+
+
+async def test_a_source_with_a_defect_leaves_the_scraper_alive(caplog: pytest.LogCaptureFixture) -> None:
+    async with Engine(page(LOADS)) as engine, scraping() as scraped:
+        scraped.source.broken = True
+        scraped.members(*ranks_of(engine.port, 1))
+        assert await scraped.scraper.first_pass(10)
+        assert "metrics cannot tell where the page of default/pod-rank-0 is" in caplog.text
+        assert "is unavailable: metrics: ZeroDivisionError" in caplog.text
+        scraped.source.broken = False
+        scraped.members(*ranks_of(engine.port, 2))
+        await until(lambda: scraped.waiting().get("pod-rank-1") == 2.0)

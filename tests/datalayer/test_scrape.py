@@ -13,7 +13,8 @@ from endpoint_picker.core.endpoints import Endpoint, EndpointTable, Gauges, Serv
 from endpoint_picker.datalayer.extract import CoreMetricsExtractor, ExtractorParameters
 from endpoint_picker.datalayer.fetch import DEADLINE
 from endpoint_picker.datalayer.models import ModelsExtractor
-from endpoint_picker.datalayer.scrape import Feed, Place, Scraper, left, pause, periods
+from endpoint_picker.datalayer.rounds import Place, left, pause
+from endpoint_picker.datalayer.scrape import Feed, Scraper, periods
 from endpoint_picker.datalayer.sources import MetricsParameters, MetricsSource, ModelsParameters, ModelsSource
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.plugin import Extractor, Plugin, Wiring
@@ -201,7 +202,7 @@ async def test_one_that_lies_counts_as_unknown(value: str) -> None:
 
 
 async def test_one_that_vanishes_turns_stale_and_comes_back(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "endpoint_picker.datalayer.scrape")
+    caplog.set_level(logging.INFO, "endpoint_picker.datalayer.rounds")
     async with engines(1) as (engine,), running(Pool()) as pool:
         pool.members(engine)
         await pool.scraper.first_pass(10)
@@ -255,7 +256,7 @@ async def test_a_deadline_ends_a_reading_that_hangs() -> None:
 async def test_a_defect_in_an_extractor_does_not_end_the_loop(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("endpoint_picker.datalayer.scrape.LONGEST_BACKOFF", 0.01)
+    monkeypatch.setattr("endpoint_picker.datalayer.rounds.LONGEST_BACKOFF", 0.01)
 
     def broken(*_: Any) -> Any:
         raise ZeroDivisionError("a defect")
@@ -409,7 +410,7 @@ async def test_each_feed_reads_its_own_page() -> None:
 @pytest.fixture
 def endless_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """An idle endpoint is read once, and then never again unless it is roused."""
-    monkeypatch.setattr("endpoint_picker.datalayer.scrape.IDLE_INTERVAL", 1e9)
+    monkeypatch.setattr("endpoint_picker.datalayer.rounds.IDLE_INTERVAL", 1e9)
 
 
 @asynccontextmanager
