@@ -44,6 +44,8 @@ from endpoint_picker.producers import (
     tokens,
 )
 from endpoint_picker.scheduling import context_length, handler, pickers
+from endpoint_picker.scheduling.disagg import announced, deciders
+from endpoint_picker.scheduling.disagg import handlers as staged
 from endpoint_picker.scheduling.filters import affinity, labels, roles, slo, testing, utilization
 from endpoint_picker.scheduling.filters import attributes as attribute_filters
 from endpoint_picker.scheduling.filters import session as session_filters
@@ -130,6 +132,13 @@ TABLE: Final[Mapping[str, type[Plugin]]] = {
     "single-profile-handler": handler.Single,
     "header-profile-handler": handler.ByHeader,
     "data-parallel-profile-handler": handler.DataParallel,
+    "disagg-profile-handler": staged.DisaggProfiles,
+    "pd-profile-handler": staged.PrefillDecode,
+    # which stages a request has
+    "always-disagg-pd-decider": deciders.Always,
+    "prefix-based-pd-decider": deciders.ByPrefix,
+    "always-disagg-multimodal-decider": deciders.WithMedia,
+    "disagg-headers-handler": announced.DisaggHeaders,
     # data layer
     "metrics-data-source": MetricsSource,
     "core-metrics-extractor": CoreMetricsExtractor,
@@ -146,6 +155,7 @@ TABLE: Final[Mapping[str, type[Plugin]]] = {
 
 ALIASES: Final[Mapping[str, str]] = {
     "by-label-selector": "label-selector-filter",
+    "prefill-header-handler": "disagg-headers-handler",
     "tokenizer": "token-producer",
 }
 """Deprecated name of a type → its name of today."""
@@ -154,6 +164,9 @@ DEPRECATED: Final[Mapping[str, str]] = {
     **ALIASES,
     "by-label": "label-selector-filter",
     "data-parallel-profile-handler": "single-profile-handler, and list each rank as an endpoint",
+    "pd-profile-handler": "disagg-profile-handler",
+    "disagg-headers-handler": "disagg-profile-handler",
+    "prefill-header-handler": "disagg-profile-handler",
 }
 """Type that still works → what to write instead."""
 
@@ -162,9 +175,6 @@ RENAMED: Final[Mapping[str, str]] = {"active-request-filter": "utilization-filte
 
 _LATER: Final = """
     precise-prefix-cache-scorer
-    disagg-profile-handler pd-profile-handler
-    disagg-headers-handler prefill-header-handler always-disagg-pd-decider prefix-based-pd-decider
-    always-disagg-multimodal-decider
     precise-prefix-cache-producer
     predicted-latency-producer
     global-strict-fairness-policy round-robin-fairness-policy program-aware-fairness

@@ -7,6 +7,7 @@
     Detector         how full the pool is: requests of negative priority are shed when it is full
     Admitter         may the request go now, or is it refused
     ProfileHandler   which scheduling profiles run, and which result is the primary one
+      Decider        whether another endpoint than the one that decodes shall prefill, or encode
       Filter           which candidates stay
       Scorer           how good each of them is
       Picker           which rows win, in which order
@@ -25,9 +26,9 @@ when it takes none) and the method of its extension point; one class may serve s
 
 When a plugin raises, or answers something of another shape than is asked for, the request goes on without
 its contribution: a producer's fact is absent, a screener and a filter keep everybody, a detector sees room,
-an admitter admits, a scorer gives 0, a picker falls back to the best total. The failure is logged with the
-plugin's name and counted. A plugin says "no" with masks, scores, rows and reasons; only a parser may raise
-(`BadRequest`).
+an admitter admits, a decider says no, a scorer gives 0, a picker falls back to the best total. The failure is
+logged with the plugin's name and counted. A plugin says "no" with masks, scores, rows and reasons; only a
+parser may raise (`BadRequest`).
 """
 
 import random
@@ -253,6 +254,14 @@ class ProfileHandler(Protocol):
 
     def choose(self, request: Request, candidates: Candidates, profiles: Mapping[str, Profile]) -> Decision:
         """Run profiles and name the primary one. Raises a Refusal when the request cannot be served."""
+
+
+@runtime_checkable
+class Decider(Protocol):
+    """Whether a stage of a request (its prefill, or the encoding of its media) runs elsewhere."""
+
+    def decide(self, request: Request, row: int | None) -> bool:
+        """`row` is the table row of the endpoint that decodes; None where it is picked after this stage."""
 
 
 @runtime_checkable

@@ -60,6 +60,7 @@ def test_every_entry_is_complete(name: str) -> None:
         ("-picker", "pick"),
         ("-producer", "produce"),
         ("-profile-handler", "choose"),
+        ("-decider", "decide"),
         ("-parser", "parse"),
         ("-data-source", "url"),
         ("-discovery", "load"),
@@ -90,7 +91,7 @@ def test_an_unknown_type_is_answered_with_the_nearest_one() -> None:
 
 
 def test_a_type_of_a_later_version_is_told_apart() -> None:
-    assert "plugin type 'disagg-profile-handler' is not in this version" in refusal("disagg-profile-handler")
+    assert "plugin type 'fcfs-ordering-policy' is not in this version" in refusal("fcfs-ordering-policy")
 
 
 def test_old_names_work_and_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
@@ -98,10 +99,14 @@ def test_old_names_work_and_are_warned_of(caplog: pytest.LogCaptureFixture) -> N
     assert table.find("by-label-selector", "w") is LabelSelector
     assert table.find("tokenizer", "w").type == "token-producer"
     assert table.find("by-label", "w").type == "by-label"
+    assert table.find("prefill-header-handler", "w").type == "disagg-headers-handler"
+    assert table.find("pd-profile-handler", "w").type == "pd-profile-handler"
     assert [record.getMessage() for record in caplog.records] == [
         "w: type by-label-selector is deprecated; write label-selector-filter",
         "w: type tokenizer is deprecated; write token-producer",
         "w: type by-label is deprecated; write label-selector-filter",
+        "w: type prefill-header-handler is deprecated; write disagg-profile-handler",
+        "w: type pd-profile-handler is deprecated; write disagg-profile-handler",
     ]
 
 

@@ -17,7 +17,7 @@ from endpoint_picker.assemble import facts, profiles, saturation
 from endpoint_picker.assemble.made import Made
 from endpoint_picker.catalog import Catalog, installed
 from endpoint_picker.config.schema import Config, FlowControl, Reference
-from endpoint_picker.core.attributes import Key, UncachedTokens
+from endpoint_picker.core.attributes import Key, PrefixMatch, UncachedTokens
 from endpoint_picker.datalayer.discovery import FileDiscovery
 from endpoint_picker.datalayer.extract import CoreMetricsExtractor
 from endpoint_picker.datalayer.scrape import Feed
@@ -48,6 +48,8 @@ class Assembly:
     """Where the endpoints come from; None: the configuration does not say."""
     charge: Key[UncachedTokens]
     """The fact by which the ledger charges."""
+    match: Key[PrefixMatch]
+    """The fact that tells what endpoints hold of a prompt, where no plugin's parameter names another one."""
     detector: Detector
     """Says whether the pool is full."""
 
@@ -66,6 +68,8 @@ def assemble(
     """
     made = Made(config, wiring, catalog or installed(), allow_experimental, lenient or config.lenient)
     made.create_declared()
+    # Of what is declared, before more producers are added.
+    match = facts.prefix_match(made)
     scheduler = profiles.scheduler(made)
     parsers = tuple(_parsers(made))
     feeds = tuple(_feeds(made))
@@ -77,7 +81,7 @@ def assemble(
     saturation.connect(made)
     _warn_of_what_is_ignored(config)
     producers = facts.ordered(made)
-    return Assembly(made.instances, scheduler, producers, parsers, feeds, discovery, charge, detector)
+    return Assembly(made.instances, scheduler, producers, parsers, feeds, discovery, charge, match, detector)
 
 
 def _parsers(made: Made) -> Iterator[Parser]:

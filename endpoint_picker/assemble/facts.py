@@ -6,7 +6,7 @@ from typing import Any, Final
 from endpoint_picker.assemble.made import Made
 from endpoint_picker.config import hints
 from endpoint_picker.core import attributes
-from endpoint_picker.core.attributes import Key, UncachedTokens
+from endpoint_picker.core.attributes import Key, PrefixMatch, UncachedTokens
 from endpoint_picker.plugin import Plugin, Producer
 
 IN_FLIGHT: Final = "inflight-load-producer"
@@ -20,6 +20,24 @@ DEFAULT_PRODUCERS: Final[Mapping[str, str]] = {
     attributes.SESSION_ID: "session-id-producer",
 }
 """Fact → the type, and the name, of the producer that is created for it."""
+
+GROUPING: Final = frozenset({"burst-prefix-cache-producer"})
+"""Types whose matches tell where a group of requests goes, not what is in a cache."""
+
+
+def prefix_match(made: Made) -> Key[PrefixMatch]:
+    """The fact by which the picker itself judges what is cached, where nothing names its producer.
+
+    That of the producer of the default name; where there is none, but exactly one other, that one's.
+    """
+    usual = attributes.prefix_match()
+    written = _produced(made)
+    others = [
+        key
+        for key, plugin in written.items()
+        if key.data_type == attributes.PREFIX_MATCH and plugin.type not in GROUPING
+    ]
+    return others[0] if len(others) == 1 else usual
 
 
 def charge(made: Made) -> Key[UncachedTokens]:

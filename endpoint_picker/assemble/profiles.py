@@ -1,5 +1,6 @@
 """Scheduling profiles, as written → as run: handler and picker are filled in where none is named."""
 
+from endpoint_picker.assemble import stages
 from endpoint_picker.assemble.made import Made
 from endpoint_picker.config.schema import ProfileBlock, Weighted
 from endpoint_picker.plugin import Filter, Picker, ProfileHandler, Scorer
@@ -14,6 +15,7 @@ def scheduler(made: Made) -> Scheduler:
     handler = _handler(made, len(blocks))
     if not made.of(Picker):  # type: ignore[type-abstract]
         made.ensure(MaxScore.type)
+    stages.connect(made, [block.name for block in blocks])
     profiles = [_profile(made, block, f"schedulingProfiles[{i}]") for i, block in enumerate(blocks)]
     return Scheduler(handler, profiles, made.wiring)
 

@@ -11,6 +11,7 @@ METHODS: Final[Mapping[str, str]] = {
     "saturation": "detector",
     "admit": "admitter",
     "choose": "profile handler",
+    "decide": "decider",
     "keep": "filter",
     "score": "scorer",
     "pick": "picker",

@@ -28,6 +28,8 @@ OBJECTIVE: Final = ("x-llm-d-inference-objective", "x-gateway-inference-objectiv
 FAIRNESS_ID: Final = ("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
 MODEL_REWRITE: Final = ("x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite")
 REQUEST_ID: Final = "x-request-id"
+PREFER: Final = "prefer"
+"""Of its preferences (RFC 7240), `if-available` asks for what is cached only."""
 PATHS: Final = (":path", "x-original-path", "x-forwarded-path")
 """Where the request path is looked for, in this order."""
 DEFAULT_PATH: Final = "/v1/completions"

@@ -19,6 +19,7 @@ class SourceParameters(Parameters, frozen=True):
     min_cached_token_delta: int = 1
     """Tokens that the source must hold beyond what the computing endpoint does."""
     prefill_profile_name: str = "prefill"
+    """The profile whose endpoint computes the prompt, where the profile handler does not say who does."""
 
     def __post_init__(self) -> None:
         if self.min_cached_token_delta < 1:
@@ -46,7 +47,7 @@ class P2PSource(Plugin):
 
     def learn(self, request: Request, decision: Decision) -> None:
         match = request.attributes.read(self._match)
-        prefill = decision.results.get(self.parameters.prefill_profile_name)
+        prefill = decision.prefill or decision.results.get(self.parameters.prefill_profile_name)
         computing = prefill.rows[0] if prefill is not None else decision.row
         source = None if match is None else self._source(request, match, computing)
         if source is not None:

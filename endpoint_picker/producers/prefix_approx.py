@@ -33,8 +33,6 @@ DEFAULT_BLOCK: Final = 16
 SLACK: Final = 0.1
 """Share of a prompt by which thought and truth may differ: templates add tokens that we do not see, engines
 compute the end of each prompt anew, and cut it into blocks of their own."""
-PREFILL: Final = "prefill"
-"""The profile of this name picks the endpoint that computes the prompt; it too holds it afterwards."""
 
 
 class PrefixParameters(Parameters, frozen=True):
@@ -145,9 +143,9 @@ class ApproximatePrefix(Plugin):
     def learn(self, request: Request, decision: Decision) -> None:
         self._count_hit(request, decision.row)
         self._learn_from(request, decision.primary)
-        prefill = decision.results.get(PREFILL)
-        if prefill is not None and prefill.rows[0] != decision.row:
-            self._learn_from(request, prefill)
+        # Whoever computes the prompt holds it afterwards; whoever decodes fetches it from there.
+        if decision.prefill is not None:
+            self._learn_from(request, decision.prefill)
         self.wiring.metrics.prefix_size(self.name, self.type, self._index.held)
 
     def learn_at(self, request: Request, row: int) -> None:
@@ -175,7 +173,7 @@ class ApproximatePrefix(Plugin):
             self.name, self.type, thought * usage.prompt_tokens, share * usage.prompt_tokens
         )
         # With prefill elsewhere, what the endpoint took came from there.
-        if row == belief.row and PREFILL not in decision.results:
+        if row == belief.row and decision.prefill is None:
             self._correct(request, belief, share)
 
     def adopt(self, old: Plugin) -> None:

@@ -20,7 +20,7 @@ from endpoint_picker.kvindex.bursts import LARGEST_BATCH, Bursts, Limits, Member
 from endpoint_picker.kvindex.hashing import block_hashes, prompt_seed
 from endpoint_picker.plugin import Parameters, Plugin, Wiring
 from endpoint_picker.producers.departures import Departures
-from endpoint_picker.producers.prefix_approx import LARGEST_BLOCK, PREFILL
+from endpoint_picker.producers.prefix_approx import LARGEST_BLOCK
 
 LONGEST_WINDOW: Final = 10_000
 """Milliseconds."""
@@ -126,7 +126,7 @@ class BurstPrefix(Plugin):
 
     def learn(self, request: Request, decision: Decision) -> None:
         """The endpoint that computes the prompt counts: that of the prefill, where there is one."""
-        result = decision.results.get(PREFILL, decision.primary)
+        result = decision.prefill or decision.primary
         if self.wiring.table.row_of(result.endpoints[0].id) == result.rows[0]:
             self.learn_at(request, result.rows[0])
 

@@ -102,7 +102,7 @@ def decision_of(trial: Trial) -> Decision:
     """The candidates in their order, the first two as picked; another profile took the last one."""
     rows = trial.candidates.rows.tolist()
     first, last = _result(trial, "default", rows[:2]), _result(trial, "prefill", rows[-1:])
-    return Decision(first, {"default": first, "prefill": last})
+    return Decision(first, {"default": first, "prefill": last}, prefill=last)
 
 
 def _result(trial: Trial, profile: str, rows: list[int]) -> ProfileResult:

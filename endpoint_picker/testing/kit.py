@@ -23,6 +23,7 @@ LAWS: Final[Mapping[str, tuple[Group, ...]]] = {
     "produce": observing.PRODUCER,
     "saturation": observing.DETECTOR,
     "admit": observing.ADMITTER,
+    "decide": observing.DECIDER,
     "keep": deciding.FILTER,
     "score": deciding.SCORER,
     "pick": deciding.PICKER,

@@ -104,7 +104,7 @@ def test_programs_get_json(capsys: Capture) -> None:
     ("name", "says"),
     [
         ("queue-scorrer", 'did you mean "queue-scorer"?'),
-        ("disagg-profile-handler", "is not in this version"),
+        ("fcfs-ordering-policy", "is not in this version"),
         ("active-request-filter", "write utilization-filter"),
     ],
 )

@@ -225,6 +225,7 @@ RIGHT: Final[Mapping[str, type[Plugin]]] = {
     "responder": responder({"x-tokens": "5"}),
     "detector": detector(lambda candidates: 0.5),
     "admitter": deciding("admit", lambda *_: ""),
+    "decider": deciding("decide", lambda *_: True),
     "learner": learner(lambda *_: None, lambda *_: None),
     "auditor": auditor(lambda usage: None),
     "reporter": reporter(lambda usage: {"envoy.lb": {"tokens": 5.0}}),
@@ -303,6 +304,9 @@ FLAWED: Final[Sequence[tuple[type[Plugin], str, str]]] = [
     (detector(lambda c: float(c.table.kv_usage[c.rows].mean())), "missing data", "answered nan"),
     (deciding("admit", lambda r, c: None), "a text", "answered None instead of a text"),
     (deciding("admit", lambda r, c: r.headers["a"]), "missing data", "raised KeyError: 'a'"),
+    (deciding("decide", lambda r, row: 1), "a truth value", "answered 1 instead of a truth value"),
+    (deciding("decide", lambda r, row: row > 0), "a truth value", "raised TypeError"),  # type: ignore[operator]
+    (deciding("decide", lambda r, row: "a" in r.headers["a"]), "missing data", "raised KeyError: 'a'"),
     (learner(lambda r, d: 1 / 0, lambda *_: None), "learning", "raised ZeroDivisionError"),
     (learner(lambda *_: None, lambda r, row: r.payload.prompts[0]), "learning", "raised IndexError"),
     (learner(lambda r, d: r.headers["a"], lambda *_: None), "missing data", "raised KeyError: 'a'"),

@@ -46,6 +46,16 @@ def test_with_prefill_elsewhere_that_endpoint_computes() -> None:
     assert source([8, 0, 0], picked=0, prefill=1) == "10.0.0.0:8000"
 
 
+@pytest.mark.parametrize("computing", [1, 2])
+def test_the_profile_handler_knows_who_computes_whatever_the_profile_is_named(computing: int) -> None:
+    table = table_of([Gauges(waiting=0.0)] * 3)
+    request = request_with(table, match=[0, 8, 0], total=10)
+    primary, prefill = result(table, 0), result(table, computing)
+    decision = Decision(primary, {"decode": primary, "long": prefill}, prefill=prefill)
+    make(P2PSource, table).learn(request, decision)
+    assert request.fields == ({} if computing == 1 else {wire.KV_SOURCE: "10.0.0.1:8000"})
+
+
 def test_of_those_that_hold_about_the_most_the_less_busy_is_likelier() -> None:
     table = table_of([Gauges(waiting=0.0), Gauges(waiting=0.0), Gauges(waiting=9.0), Gauges(waiting=0.0)])
     counts = dict.fromkeys(range(4), 0)

@@ -10,13 +10,14 @@ import pytest
 
 from endpoint_picker.core import attributes
 from endpoint_picker.core.attributes import PrefixMatch
-from endpoint_picker.core.decision import Decision, ProfileResult
+from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import Endpoint, EndpointTable, Gauges
 from endpoint_picker.core.request import Payload, Prompt, Request, Usage
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.plugin import Wiring
 from endpoint_picker.producers.prefix_approx import ApproximatePrefix, PrefixParameters
 from endpoint_picker.producers.tokens import TokenEstimate, TokenParameters
+from tests.fakes.deciding import decided
 
 BLOCK = 4 * 64
 """Bytes of text in a block of 64 estimated tokens."""
@@ -75,13 +76,7 @@ class Pool:
         return request
 
     def decide(self, row: int, prefill: int | None = None) -> Decision:
-        results = {"decode": self._result("decode", row)}
-        if prefill is not None:
-            results["prefill"] = self._result("prefill", prefill)
-        return Decision(results["decode"], results)
-
-    def _result(self, profile: str, row: int) -> ProfileResult:
-        return ProfileResult(profile, (row,), (self.table[row],), self.table.live, np.zeros(len(self.table)))
+        return decided(self.table, row, **({} if prefill is None else {"prefill": prefill}))
 
 
 def pod(number: int, address: str = "10.0.0.") -> Endpoint:

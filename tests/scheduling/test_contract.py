@@ -28,6 +28,7 @@ SUFFIXES: Final = (
     "-screener",
     "-admitter",
     "-detector",
+    "-decider",
 )
 """Types that end so serve an extension point that the kit knows."""
 
@@ -57,7 +58,7 @@ def test_no_example_is_of_a_type_that_is_gone() -> None:
     assert sorted(PARAMETERS.keys() - TABLE.keys()) == []
 
 
-@pytest.mark.parametrize("role", ["parse", "produce", "keep", "score", "pick", "learn"])
+@pytest.mark.parametrize("role", ["parse", "produce", "decide", "keep", "score", "pick", "learn"])
 def test_there_are_types_to_hold_to_the_laws(role: str) -> None:
     assert role in LAWS
     assert [name for name, kind in TABLE.items() if role in roles(kind)]

@@ -17,8 +17,6 @@ from endpoint_picker.core.request import Request
 from endpoint_picker.plugin import Parameters, Plugin, Wiring
 from endpoint_picker.scheduling.scorers.prefix import APPROXIMATE
 
-PREFILL: Final = "prefill"
-"""The profile of this name picks the endpoint that computes the prompt."""
 REMEMBERED: Final = 1024
 WARM: Final = 0.5
 """What everybody gets where somebody holds the beginning of the prompt."""
@@ -80,9 +78,8 @@ class NoHitLru(Plugin):
         """Only where a request was cold, its target has been used; so has that of the prefill."""
         request.attributes.write(self._cold, self._is_cold(request, decision.primary.scored_rows))
         self._learn_from(request, decision.primary)
-        prefill = decision.results.get(PREFILL)
-        if prefill is not None and prefill is not decision.primary:
-            self._learn_from(request, prefill)
+        if decision.prefill is not None:
+            self._learn_from(request, decision.prefill)
 
     def learn_at(self, request: Request, row: int) -> None:
         """Another endpoint served the request: it has been used too."""

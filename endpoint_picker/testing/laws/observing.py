@@ -1,4 +1,4 @@
-"""What is asked of plugins that read headers, write facts, measure, admit, learn, respond and audit."""
+"""What is asked of plugins that read headers, write facts, measure, admit, decide, learn, respond, audit."""
 
 import re
 from collections.abc import Mapping
@@ -93,6 +93,20 @@ def _text(answer: Any, _: Trial) -> None:
     require(isinstance(answer, str), f"answered {answer!r} instead of a text")
 
 
+# === during the pick ===
+
+
+def _decide(plugin: Any, trial: Trial, _: Case) -> Any:
+    """With an endpoint that decodes, and before there is one."""
+    rows: tuple[int | None, ...] = (int(trial.candidates.rows[0]), None)
+    return [plugin.decide(trial.request, row) for row in rows]
+
+
+def _truths(answer: Any, _: Trial) -> None:
+    for each in answer:
+        require(isinstance(each, bool | np.bool_), f"answered {each!r} instead of a truth value")
+
+
 # === after the pick ===
 
 
@@ -141,6 +155,7 @@ HEADER_READER: Final = _laws(_read_headers, _named, FACTS, "request.fairness_id"
 PRODUCER: Final = _laws(_produce, _by_row, FACTS, shape="one element for each row")
 DETECTOR: Final = _laws(_saturation, _measure, shape="a number from 0 up")
 ADMITTER: Final = _laws(_admit, _text, shape="a text")
+DECIDER: Final = _laws(_decide, _truths, shape="a truth value")
 LEARNER: Final = _laws(_learn, _anything, FACTS, FIELDS, "request.payload", shape="learning")
 RESPONDER: Final = _laws(_respond, _fields, shape="header fields")
 AUDITOR: Final = _laws(_audit, _anything, FACTS, shape="auditing")

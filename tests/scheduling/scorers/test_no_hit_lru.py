@@ -84,11 +84,12 @@ def test_prefill_targets_are_used_too_and_each_profile_goes_by_its_own_candidate
     decode, prefill = result(table, 0, scored=[0, 1]), result(table, 2, "prefill", scored=[2, 3])
     other = result(table, 3, "encode")
     results = {"decode": decode, "prefill": prefill, "encode": other}
-    scorer.learn(request_with(table), Decision(decode, results))
+    decision = Decision(decode, results, prefill=prefill)
+    scorer.learn(request_with(table), decision)
     # Never: 1, 3; then 0, then 2.
     assert scores(scorer) == pytest.approx([1 / 3, 1.0, 0.0, 2 / 3])
     # Decode is warm (row 1), prefill is not: only 2 moves, and is the newest already.
-    scorer.learn(request_with(table, match=[0, 1]), Decision(decode, results))
+    scorer.learn(request_with(table, match=[0, 1]), decision)
     assert scores(scorer) == pytest.approx([1 / 3, 1.0, 0.0, 2 / 3])
 
 
