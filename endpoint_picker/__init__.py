@@ -25,6 +25,7 @@ The rooms, from the top; each imports only rooms below it (`make check` proves i
     commands       check a configuration, list the plugins
     extproc        the conversation with Envoy
     assemble       configuration + catalog → wired plugins
+    sidecar        the proxy in a decode pod that has prompts computed elsewhere: a program of its own
     director       one request's life up to the answer
     catalog        plugin type → class
     exchange       a routed request and its response, until either ends

@@ -19,6 +19,7 @@ from endpoint_picker.config import units
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.observability import logs
 from endpoint_picker.options import Options
+from endpoint_picker.sidecar import command as sidecar
 
 N = TypeVar("N", int, float)
 
@@ -26,7 +27,11 @@ SHORTEST_REFRESH: Final = 0.05
 """Seconds; a shorter interval is raised to it, as deployments in the field expect."""
 
 
-COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {"check": check.run, "plugins": plugins.run}
+COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
+    "check": check.run,
+    "plugins": plugins.run,
+    "sidecar": sidecar.run,
+}
 """What can be asked of the program beside serving, which is what it does when nothing is named."""
 
 
@@ -237,10 +242,10 @@ def parser() -> argparse.ArgumentParser:
     whole = ArgumentParser(
         prog="endpoint-picker",
         description="Picks the model replica that serves each request: an ext_proc server for Envoy.",
-        usage="endpoint-picker [options]\n       endpoint-picker {check,plugins} --help",
+        usage="endpoint-picker [options]\n       endpoint-picker {check,plugins,sidecar} --help",
         epilog="Name the replicas with --endpoints, or with the plugin file-discovery in the configuration. "
         "`endpoint-picker check` validates configurations without serving, and `endpoint-picker plugins` "
-        "lists what they can name.",
+        "lists what they can name. In a decode pod, `endpoint-picker sidecar` has prompts computed elsewhere.",
         allow_abbrev=False,
     )
     whole.commands = COMMANDS.keys()

@@ -2,31 +2,37 @@
 
 import asyncio
 import logging
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from endpoint_picker import aio
-from endpoint_picker.observability.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS: Final = 1.0
 
 
-def _is_ours(record: logging.LogRecord) -> bool:
+def is_ours(record: logging.LogRecord) -> bool:
     """Not what a stranger sent that is no HTTP: it is answered, and must not fill the log."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+class Series(Protocol):
+    """What a program counts."""
+
+    registry: CollectorRegistry
 
 
 class Page:
     """Serves `/metrics` on a port of its own."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Series) -> None:
         self._metrics = metrics
-        log.addFilter(_is_ours)
+        log.addFilter(is_ours)
         application = web.Application()
         application.router.add_get("/metrics", self._page)
         self._runner = web.AppRunner(

@@ -19,6 +19,7 @@ CERTIFICATE: Final = "tls.crt"
 KEY: Final = "tls.key"
 PROTOCOL: Final = "h2"
 """Of HTTP/2, in the handshake (RFC 9113, 3.2)."""
+HTTP: Final = "http/1.1"
 VALIDITY: Final = datetime.timedelta(days=3650)
 
 
@@ -104,35 +105,37 @@ class Certificates:
     """At the start."""
     renewed: Renewed | None = None
     """Asked before each handshake."""
+    protocol: str = PROTOCOL
 
     def context(self) -> ssl.SSLContext:
-        """For handshakes of HTTP/2. Connections that are open keep what they began with."""
-        context = server_context(self.identity)
+        """For handshakes. Connections that are open keep what they began with."""
+        context = server_context(self.identity, self.protocol)
         if self.renewed is not None:
-            context.sni_callback = _Switch(server_context(self.identity), self.renewed)
+            context.sni_callback = _Switch(server_context(self.identity, self.protocol), self)
         return context
 
 
 class _Switch:
     """Puts a handshake into the newest context; called early in each of them, with or without a name."""
 
-    def __init__(self, newest: ssl.SSLContext, renewed: Renewed) -> None:
+    def __init__(self, newest: ssl.SSLContext, certificates: Certificates) -> None:
         self._newest = newest
-        self._renewed = renewed
+        self._certificates = certificates
 
     def __call__(self, handshake: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-        identity = self._renewed()
+        renewed = self._certificates.renewed
+        identity = renewed() if renewed is not None else None
         if identity is not None:
-            self._newest = server_context(identity)
+            self._newest = server_context(identity, self._certificates.protocol)
         handshake.context = self._newest
 
 
-def server_context(identity: Identity) -> ssl.SSLContext:
-    """TLS 1.2 and newer (RFC 9113, 9.2), with `h2` as the only protocol to be agreed on (3.2)."""
+def server_context(identity: Identity, protocol: str = PROTOCOL) -> ssl.SSLContext:
+    """TLS 1.2 and newer (RFC 9113, 9.2), with this as the only protocol to be agreed on (3.2)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION  # 9.2.1
-    context.set_alpn_protocols([PROTOCOL])
+    context.set_alpn_protocols([protocol])
     # The library takes files only; the key is readable to nobody else, and gone when it is read.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
