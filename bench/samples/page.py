@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from bench.simulator.config import EngineConfig, ReplicaConfig
+from bench.simulator.exposition import Page
 from bench.simulator.replica import Replica
 from bench.simulator.telemetry import Gauges
 
@@ -64,7 +65,7 @@ def _with_gauges(replica: Replica, rng: random.Random, busy: bool) -> str:
     """Small queues and half full caches: no replica stands out for long."""
     running, waiting = (rng.randrange(4, 12), rng.randrange(3)) if busy else (0, 0)
     replica.telemetry.gauges = Gauges(running, waiting, rng.uniform(0.4, 0.6))
-    return replica.page.render()
+    return Page([replica]).render()
 
 
 # === what is not about the engine ===

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 import msgspec
 
 from bench.simulator.jobs import Job
+from bench.simulator.requests import Refused
 
 VERSION = "0.32.0"
 _MARK = "\u241f"
@@ -27,6 +28,9 @@ class Dialect(Protocol):
 
     def closing(self) -> bytes:
         """Events after the last token."""
+
+    def failing(self, refused: Refused) -> bytes:
+        """Events after the last token that there was, when not all could be made."""
 
 
 def event(payload: dict[str, Any], name: str = "") -> bytes:
@@ -54,33 +58,37 @@ class Cut:
         return self._head + text.encode() + self._tail
 
 
+DONE = b"data: [DONE]\n\n"
+
+
+def broken_off(refused: Refused) -> bytes:
+    """The end of a stream of OpenAI's older kind that cannot go on."""
+    return event(refused.body()) + DONE
+
+
 def piece(job: Job, choice: int, index: int) -> str:
     """The text of one token; filler tokens have four letters each."""
     return job.choices[choice].text[4 * index : 4 * index + 4]
 
 
-def usage(job: Job, *, block_size: int = 0) -> dict[str, Any]:
-    """Usage of a whole answer; with a block size, the full blocks that were new to the cache are told too."""
-    created = None
-    if block_size:
-        full = sum(len(choice.prompt) // block_size * block_size for choice in job.choices[:: job.n])
-        created = full - job.cached_tokens
+def usage(job: Job, *, created: bool = False) -> dict[str, Any]:
+    """Usage of a whole answer; `created`: with the tokens that were new to the cache."""
     return {
         "prompt_tokens": job.prompt_tokens,
         "total_tokens": job.prompt_tokens + job.output_tokens,
         "completion_tokens": job.output_tokens,
         "prompt_tokens_details": {
             "cached_tokens": job.cached_tokens,
-            "created_cache_tokens": created,
+            "created_cache_tokens": job.new_tokens if created else None,
             "multimodal_tokens": None,
         },
         "completion_tokens_details": None,
     }
 
 
-def final_usage(job: Job, *, block_size: int = 0) -> dict[str, Any]:
+def final_usage(job: Job, *, created: bool = False) -> dict[str, Any]:
     """Usage at the end of a stream, where fields without a value are left out."""
-    whole = usage(job, block_size=block_size)
+    whole = usage(job, created=created)
     details = {key: value for key, value in whole["prompt_tokens_details"].items() if value is not None}
     kept = {key: whole[key] for key in ("prompt_tokens", "total_tokens", "completion_tokens")}
     return {**kept, "prompt_tokens_details": details}

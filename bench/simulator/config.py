@@ -43,6 +43,39 @@ class EngineConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TransferConfig:
+    """How KV entries go from one engine to another."""
+
+    host: str = "127.0.0.1"
+    port: int = 5600
+    """Where the first rank says what it keeps, each further rank one higher; 0 takes free ports."""
+    lease_s: float = 30.0
+    """Virtual seconds for which blocks are kept that nobody asks for."""
+    bytes_per_token: int = 256 * 1024
+    bandwidth: float = 25e9
+    """Bytes per second, for each transfer: they do not slow each other down."""
+    latency_s: float = 0.002
+    """What a transfer takes however small it is."""
+    recompute: bool = False
+    """Whether a prompt whose entries do not come is computed; its request fails otherwise."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"kv_port is {self.port}; it must be from 0 to 65535")
+        if self.bytes_per_token < 1:
+            raise ValueError(f"kv_bytes_per_token is {self.bytes_per_token}; it must be 1 or more")
+        if not 0.0 < self.bandwidth < math.inf:
+            raise ValueError(f"kv_bandwidth is {self.bandwidth}; it must be more than 0 bytes a second")
+        for name in ("lease_s", "latency_s"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"kv_{name} is {getattr(self, name)}; it must be 0 or more seconds")
+
+    def seconds(self, tokens: int) -> float:
+        """What it takes to fetch that many tokens."""
+        return self.latency_s + tokens * self.bytes_per_token / self.bandwidth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaConfig:
     """One replica as its clients see it."""
 
@@ -58,6 +91,12 @@ class ReplicaConfig:
     """Of the generated text; the engine's own seed moves only its jitter."""
     speed: float = 1.0
     """Virtual seconds for each second of the wall clock."""
+    transfer: TransferConfig | None = None
+    """None is an engine without a KV connector."""
+    rank: int = 0
+    """Data-parallel rank of the first engine behind this port, among all ranks."""
+    ranks: int = 1
+    """Engines behind this port, with consecutive ranks."""
 
     def __post_init__(self) -> None:
         capacity = self.engine.num_blocks * self.engine.block_size
@@ -70,6 +109,8 @@ class ReplicaConfig:
             raise ValueError(f"speed is {self.speed}; it must be more than 0")
         if self.mean_output_tokens < 1:
             raise ValueError(f"mean_output_tokens is {self.mean_output_tokens}; it must be 1 or more")
+        if self.rank < 0 or self.ranks < 1:
+            raise ValueError(f"{self.ranks} ranks from {self.rank} on; send 1 or more, from 0 or more")
 
     @property
     def lora(self) -> bool:

@@ -5,18 +5,22 @@ left of the token budget goes to prompts in the order of their arrival, in chunk
 taken as tokens are computed; when none is left, the youngest running sequence loses its own and starts over.
 A step takes `fixed + a * prompt tokens + b * decoding sequences + c * cached tokens read` seconds.
 
-A step costs time for what changes (a prompt, a new block, an end), not for each member of the batch: decoding
-sequences sit in a wheel under the step at which they need something next.
+A prompt that another engine has computed takes its blocks and waits beside the batch until a caller says
+that their contents are there; then a single token is left to compute.
 """
 
 import random
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 
+from bench.simulator import holdings
+from bench.simulator.batch import Batch
 from bench.simulator.blocks import BlockCache
 from bench.simulator.config import EngineConfig
 from bench.simulator.sequence import Phase, Sequence
+from bench.simulator.transfers import Transfers
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ class StepOutcome:
     finished: list[Sequence]
     """Those of the above that got their last token."""
     preempted: list[Sequence]
+    fetching: list[Sequence]
+    """Prompts to be fetched from now on; the caller answers with `fetched` or `fetch_failed`."""
 
 
 class Engine:
@@ -41,48 +47,44 @@ class Engine:
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
         self.cache = BlockCache(config.num_blocks)
+        self.transfers = Transfers(self.cache, config.block_size)
         self.prefix_queries = 0
         self.prefix_hits = 0
         """Both in tokens, counted when a sequence is admitted for the first time."""
         self.preemptions = 0
+        self._batch = Batch(config, self.cache)
         self._waiting: OrderedDict[Sequence, None] = OrderedDict()
-        self._running: dict[Sequence, None] = {}
-        self._prefilling: dict[Sequence, None] = {}
-        self._decoding: dict[Sequence, None] = {}
-        self._wheel: dict[int, list[Sequence]] = {}
-        self._tick = 0
-        self._context = 0
+        self._blocked = False
         self._stalled: tuple[Sequence, int] | None = None
         self._rng = random.Random(config.seed)
 
     @property
     def running(self) -> int:
         """Sequences in the batch."""
-        return len(self._running)
+        return len(self._batch.running)
 
     @property
     def waiting(self) -> int:
-        """Sequences in the queue, preempted ones included."""
-        return len(self._waiting)
+        """Sequences that wait for their turn, preempted ones included, or for KV entries."""
+        return len(self._waiting) + len(self.transfers.fetched) + len(self.transfers.fetching)
 
     @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
-        return bool(self._running or self._waiting)
+        if self._blocked:
+            return False
+        return bool(self._batch.running or self._waiting or self.transfers.fetched)
 
     def adapters(self) -> tuple[list[str], list[str]]:
         """LoRA adapters of running and of waiting sequences, each sorted, without the base model."""
-        running = {sequence.adapter for sequence in self._running} - {""}
-        waiting = {sequence.adapter for sequence in self._waiting} - {""}
+        running = {sequence.adapter for sequence in self._batch.running} - {""}
+        queues = chain(self._waiting, self.transfers.fetched, self.transfers.fetching)
+        waiting = {sequence.adapter for sequence in queues} - {""}
         return sorted(running), sorted(waiting)
 
     def emitted(self, sequence: Sequence) -> int:
         """Tokens generated so far."""
-        if sequence.phase is Phase.DECODE:
-            return sequence.offset + self._tick - sequence.prompt_tokens + 1
-        if sequence.phase is Phase.FINISHED:
-            return sequence.output_tokens
-        return max(0, sequence.target - sequence.prompt_tokens)
+        return self._batch.emitted(sequence)
 
     def submit(self, sequence: Sequence, now: float) -> None:
         """Queue a sequence; ValueError when it is empty or could never fit."""
@@ -100,6 +102,7 @@ class Engine:
         sequence.arrived = now
         sequence.target = sequence.prompt_tokens
         self._waiting[sequence] = None
+        self._blocked = False
 
     def abort(self, sequence: Sequence) -> bool:
         """Drop a sequence and free its blocks; False when it had ended already."""
@@ -107,31 +110,58 @@ class Engine:
             return False
         if sequence.phase is Phase.WAITING:
             self._waiting.pop(sequence, None)
+        elif sequence.phase in (Phase.FETCHING, Phase.FETCHED):
+            self.transfers.drop(sequence)
         else:
-            self._leave(sequence)
+            self._batch.drop(sequence)
         sequence.phase = Phase.ABORTED
+        self._blocked = False
         return True
+
+    def fetched(self, sequence: Sequence) -> bool:
+        """Its KV entries are there; False when it had ended in the meantime."""
+        self._blocked = False
+        return self.transfers.complete(sequence)
+
+    def fetch_failed(self, sequence: Sequence, *, recompute: bool) -> bool:
+        """They do not come: compute the prompt here, or fail; False when it had ended in the meantime."""
+        if sequence.phase is not Phase.FETCHING:
+            return False
+        self.transfers.drop(sequence)
+        self._blocked = False
+        sequence.external = 0
+        sequence.phase = Phase.WAITING if recompute else Phase.FAILED
+        if recompute:
+            self._requeue([sequence])
+        return True
+
+    def release(self, sequence: Sequence) -> bool:
+        """Let go of the blocks kept for another engine; False when that was done already."""
+        self._blocked = False
+        return self.transfers.release(sequence)
 
     def step(self, now: float) -> StepOutcome:
         """Schedule and compute one step that begins at `now`; afterwards the state is that of its end."""
+        batch = self._batch
         preempted: list[Sequence] = []
-        ending = self._serve_due(now, preempted)
-        budget = self.config.max_num_batched_tokens - len(self._decoding)
+        ending = batch.serve_due(now, preempted)
+        budget = self.config.max_num_batched_tokens - batch.decoding
         ready: list[Sequence] = []
-        prompt_tokens, reads = self._continue_prefills(now, budget, ready, preempted)
-        if self._waiting and not preempted:
-            admitted = self._admit(now, budget - prompt_tokens, ready)
+        fetching: list[Sequence] = []
+        prompt_tokens, reads = batch.continue_prefills(now, budget, ready, preempted)
+        if preempted:
+            self.preemptions += len(preempted)
+            self._requeue(preempted)
+        elif self._waiting or self.transfers.fetched:
+            admitted = self._admit(now, budget - prompt_tokens, ready, fetching)
             prompt_tokens, reads = prompt_tokens + admitted[0], reads + admitted[1]
-        decoded = list(self._decoding)
-        duration = self._duration(prompt_tokens, len(decoded), self._context + reads)
-        self._context += len(decoded)
-        self._tick += 1
-        finished = [sequence for sequence in ending if sequence.phase is Phase.DECODE]
+        duration = self._duration(prompt_tokens, batch.decoding, batch.context + reads)
+        decoded, finished = batch.advance(ending, ready, now + duration)
         for sequence in finished:
-            self._finish(sequence)
-        for sequence in ready:
-            self._join(sequence, now + duration, finished)
-        return StepOutcome(duration, prompt_tokens, ready, decoded, finished, preempted)
+            self._end(sequence)
+        # Blocks kept or awaiting contents can leave no room for the queue: nothing to do until one goes.
+        self._blocked = not (prompt_tokens or decoded or preempted or fetching)
+        return StepOutcome(duration, prompt_tokens, ready, decoded, finished, preempted, fetching)
 
     def _duration(self, prompt_tokens: int, decoding: int, reads: int) -> float:
         """Seconds of a step; nothing to do takes no time."""
@@ -148,59 +178,33 @@ class Engine:
             seconds *= 1.0 + config.jitter * self._rng.uniform(-1.0, 1.0)
         return seconds
 
-    def _serve_due(self, now: float, preempted: list[Sequence]) -> list[Sequence]:
-        """Give blocks to decoding sequences that need one now; returns those that make their last token."""
-        tick, size = self._tick, self.config.block_size
-        ending = []
-        for sequence in self._wheel.pop(tick, ()):
-            if sequence.due != tick or sequence.phase is not Phase.DECODE:
-                continue
-            if sequence.offset + tick == sequence.blocks * size:
-                self._publish(sequence, sequence.blocks)
-                if not self._make_room(sequence, 1, now, preempted):
-                    continue
-            if sequence.offset + tick == sequence.total - 2:
-                sequence.due = -1
-                ending.append(sequence)
-            else:
-                self._watch(sequence)
-        return ending
-
-    def _continue_prefills(
-        self, now: float, budget: int, ready: list[Sequence], preempted: list[Sequence]
+    def _admit(
+        self, now: float, budget: int, ready: list[Sequence], fetching: list[Sequence]
     ) -> tuple[int, int]:
-        """Go on with prompts begun earlier; returns (tokens computed, cached tokens read)."""
+        """Take sequences into the batch, fetched ones first; returns (tokens computed, cached read)."""
         tokens = reads = 0
-        for sequence in list(self._prefilling):
-            # Room made for one prompt may have cost a younger one its place in the batch.
-            if sequence.phase is not Phase.PREFILL or tokens == budget:
-                continue
-            upto = min(sequence.target, sequence.computed + budget - tokens)
-            missing = -(-upto // self.config.block_size) - sequence.blocks
-            if self._make_room(sequence, missing, now, preempted):
-                tokens += upto - sequence.computed
-                reads += self._compute(sequence, upto, ready)
-        return tokens, reads
-
-    def _admit(self, now: float, budget: int, ready: list[Sequence]) -> tuple[int, int]:
-        """Take from the queue while tokens, places and blocks last; returns as `_continue_prefills`."""
-        tokens = reads = 0
-        active = {sequence.adapter for sequence in self._running} if self.config.max_loras else set()
+        active = {sequence.adapter for sequence in self._batch.running}
         admitted = []
-        for sequence in self._waiting:
-            if tokens == budget or len(self._running) == self.config.max_num_seqs:
+        for sequence in chain(self.transfers.fetched, self._waiting):
+            if tokens == budget or len(self._batch.running) == self.config.max_num_seqs:
                 break
             if not self._adapter_fits(sequence.adapter, active):
                 continue
-            if not self._place(sequence):
+            if sequence.phase is Phase.WAITING and not self._place(sequence):
                 break
             admitted.append(sequence)
+            if sequence.fetch:
+                self.transfers.begin(sequence)
+                fetching.append(sequence)
+                continue
             active.add(sequence.adapter)
-            self._note_admission(sequence, now)
-            computed, read = self._begin(sequence, budget - tokens, ready)
+            if sequence.scheduled < 0:
+                sequence.scheduled = now
+            computed, read = self._batch.begin(sequence, budget - tokens, ready)
             tokens, reads = tokens + computed, reads + read
         for sequence in admitted:
-            del self._waiting[sequence]
+            queue = self.transfers.fetched if sequence in self.transfers.fetched else self._waiting
+            del queue[sequence]
         return tokens, reads
 
     def _adapter_fits(self, adapter: str, active: set[str]) -> bool:
@@ -208,116 +212,40 @@ class Engine:
         limit = self.config.max_loras
         return not adapter or not limit or adapter in active or len(active - {""}) < limit
 
-    def _begin(self, sequence: Sequence, budget: int, ready: list[Sequence]) -> tuple[int, int]:
-        """Compute the first chunk of a placed sequence, for whose whole prompt there is room."""
-        upto = min(sequence.target, sequence.computed + budget)
-        missing = -(-upto // self.config.block_size) - sequence.blocks
-        self.cache.reserve(missing)
-        sequence.blocks += missing
-        tokens = upto - sequence.computed
-        return tokens, self._compute(sequence, upto, ready)
-
     def _place(self, sequence: Sequence) -> bool:
-        """Move a sequence into the batch with its cached blocks, if its whole prompt fits now."""
+        """Give a sequence its cached blocks, if its whole prompt fits now."""
         cache, size = self.cache, self.config.block_size
         if self._stalled and self._stalled[0] is sequence and cache.free <= self._stalled[1]:
             return False
-        # The last token is always computed, or there would be nothing to sample from.
-        hits = cache.match(islice(sequence.hashes, (sequence.target - 1) // size))
-        shared = sequence.hashes[:hits]
-        if -(-sequence.target // size) - cache.held(shared) > cache.free:
+        shared = holdings.found(cache, sequence, size)
+        if shared is None:
             self._stalled = (sequence, cache.free)
             return False
-        cache.take(shared)
-        sequence.shared = shared
-        sequence.blocks = sequence.published = hits
-        sequence.computed = hits * size
-        sequence.phase = Phase.PREFILL
-        self._running[sequence] = self._prefilling[sequence] = None
+        holdings.take(cache, sequence, shared, size)
+        if not sequence.looked_up:
+            self._note_lookup(sequence)
         return True
 
-    def _note_admission(self, sequence: Sequence, now: float) -> None:
+    def _note_lookup(self, sequence: Sequence) -> None:
         """Count cache queries and hits once for each sequence, not again after a preemption."""
-        if sequence.scheduled >= 0:
-            return
-        sequence.scheduled = now
+        sequence.looked_up = True
         sequence.cached = sequence.computed
         self.prefix_queries += sequence.prompt_tokens
         self.prefix_hits += sequence.computed
+        missing = sequence.prompt_tokens - sequence.computed
+        self.transfers.queries += missing
+        if sequence.fetch:
+            sequence.external = missing
+            self.transfers.hits += missing
 
-    def _compute(self, sequence: Sequence, upto: int, ready: list[Sequence]) -> int:
-        """Compute a prompt's next chunk; returns the cached tokens that it reads."""
-        read = sequence.computed
-        sequence.computed = upto
-        self._publish(sequence, upto // self.config.block_size)
-        if upto == sequence.target:
-            ready.append(sequence)
-        return read
-
-    def _join(self, sequence: Sequence, now: float, finished: list[Sequence]) -> None:
-        """A prompt is computed and its token sampled: go on decoding, or end."""
-        if sequence.first_token < 0:
-            sequence.first_token = now
-        del self._prefilling[sequence]
-        if sequence.computed == sequence.total - 1:
-            self._finish(sequence)
-            finished.append(sequence)
-            return
-        sequence.phase = Phase.DECODE
-        sequence.offset = sequence.computed - self._tick
-        self._decoding[sequence] = None
-        self._context += sequence.computed
-        self._watch(sequence)
-
-    def _watch(self, sequence: Sequence) -> None:
-        """Note the step at which a decoding sequence next needs a block or makes its last token."""
-        until = min(sequence.blocks * self.config.block_size, sequence.total - 2)
-        sequence.due = due = until - sequence.offset
-        self._wheel.setdefault(due, []).append(sequence)
-
-    def _make_room(self, sequence: Sequence, count: int, now: float, preempted: list[Sequence]) -> bool:
-        """Take blocks, from younger sequences if need be; False when this one was the youngest."""
-        while not self.cache.reserve(count):
-            victim = next(reversed(self._running))
-            self._preempt(victim, now)
-            preempted.append(victim)
-            if victim is sequence:
-                return False
-        sequence.blocks += count
-        return True
-
-    def _preempt(self, sequence: Sequence, now: float) -> None:
+    def _requeue(self, sequences: Iterable[Sequence]) -> None:
         """Back to the head of the queue; everything, generated tokens too, is computed again later."""
-        self._leave(sequence)
-        sequence.phase = Phase.WAITING
-        sequence.paused = now
-        sequence.preemptions += 1
-        self.preemptions += 1
-        self._waiting[sequence] = None
-        self._waiting.move_to_end(sequence, last=False)
+        for sequence in sequences:
+            self._waiting[sequence] = None
+            self._waiting.move_to_end(sequence, last=False)
 
-    def _finish(self, sequence: Sequence) -> None:
-        self._leave(sequence)
-        sequence.phase = Phase.FINISHED
-
-    def _leave(self, sequence: Sequence) -> None:
-        """Out of the batch; full blocks stay resident for others until they are evicted."""
-        if sequence.phase is Phase.DECODE:
-            computed = sequence.offset + self._tick
-            # All tokens so far, with the one sampled last, whose KV entries do not exist yet.
-            sequence.target = computed + 1
-            self._context -= computed
-            del self._decoding[sequence]
-            self._publish(sequence, computed // self.config.block_size)
-        self._prefilling.pop(sequence, None)
-        del self._running[sequence]
-        self.cache.release(sequence.shared, sequence.blocks - len(sequence.shared))
-        sequence.shared = []
-        sequence.blocks = sequence.published = sequence.computed = 0
-
-    def _publish(self, sequence: Sequence, full: int) -> None:
-        """Offer the sequence's first `full` blocks to others."""
-        for key in sequence.hashes[sequence.published : full]:
-            if self.cache.publish(key):
-                sequence.shared.append(key)
-        sequence.published = max(sequence.published, full)
+    def _end(self, sequence: Sequence) -> None:
+        if sequence.keep:
+            self.transfers.keep(sequence)
+        else:
+            holdings.vacate(self.cache, sequence)

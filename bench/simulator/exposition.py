@@ -1,30 +1,18 @@
 """The text of /metrics, with vLLM's names, types and labels, because that page is what pickers scrape.
 
 Heads of lines are rendered once; a scrape joins them with numbers and reuses the text of quiet histograms.
+Engines behind one port share a page: each family is there once, with series for each engine.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from bench.simulator.config import ReplicaConfig
 from bench.simulator.engine import Engine
+from bench.simulator.families import GAUGES, HELP, Family, counters
 from bench.simulator.telemetry import Telemetry
 
 CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
-
-_HELP = {
-    "num_requests_running": "Requests in the batch.",
-    "num_requests_waiting": "Requests in the queue.",
-    "num_requests_waiting_by_reason": "Requests in the queue, by what they wait for.",
-    "engine_sleep_state": "1 for the state in which the engine is.",
-    "kv_cache_usage_perc": "Taken share of the KV cache, 0 to 1.",
-    "prefix_cache_queries": "Prompt tokens looked up in the prefix cache.",
-    "prefix_cache_hits": "Prompt tokens found in the prefix cache.",
-    "prompt_tokens": "Prompt tokens of requests that got their first token.",
-    "generation_tokens": "Tokens generated.",
-    "request_success": "Requests ended, by reason.",
-    "cache_config_info": "Configuration of the cache as labels.",
-    "lora_requests_info": "Adapters in use; the value is the unix time when that was so.",
-}
 
 _CACHE_CONFIG: dict[str, object] = {
     **dict.fromkeys(
@@ -58,7 +46,6 @@ _CACHE_CONFIG: dict[str, object] = {
     **dict.fromkeys(("_block_size_resolved", "enable_prefix_caching", "swa_bounded_replay"), True),
     "cache_dtype": "auto",
     "mamba_cache_dtype": "auto",
-    "engine": "0",
     "prefix_cache_retention_interval": "0",
     "gpu_memory_utilization": "0.92",
     "kv_cache_dtype_skip_layers": "[]",
@@ -71,19 +58,28 @@ _CACHE_CONFIG: dict[str, object] = {
 """What the real server shows beside the sizes; nothing here depends on these."""
 
 
-class Page:
-    """Renders one replica's page."""
+class Ranked(Protocol):
+    """One engine with its numbers."""
 
-    def __init__(self, config: ReplicaConfig, engine: Engine, telemetry: Telemetry) -> None:
-        self._config, self._engine, self._telemetry = config, engine, telemetry
-        model = f'model_name="{config.model}"'
-        self._base = f'engine="0",{model}'
+    config: ReplicaConfig
+    engine: Engine
+    telemetry: Telemetry
+
+
+class Page:
+    """Renders the page of the engines behind one port."""
+
+    def __init__(self, ranks: Sequence[Ranked]) -> None:
+        self._ranks = ranks
+        self._config = ranks[0].config
+        self._started = ranks[0].telemetry.started
         self._parts: list[Callable[[], str]] = []
-        self._add_gauges()
-        self._add_counters(model)
-        for name, each in telemetry.histograms.items():
-            self._parts += (_constant(self._head(name, "histogram")), each.render)
-            self._parts.append(_constant(self._created(name, [self._base])))
+        for family in GAUGES:
+            self._parts.append(self._samples(family, "gauge"))
+        for family in counters(connected=self._config.transfer is not None):
+            self._parts.append(self._samples(family, "counter"))
+        for name in ranks[0].telemetry.histograms:
+            self._add_histogram(name)
         self._parts.append(_constant(self._cache_config()))
 
     def render(self) -> str:
@@ -91,65 +87,40 @@ class Page:
         text = "".join([part() for part in self._parts])
         return text + self._adapters() if self._config.lora else text
 
-    def _add_gauges(self) -> None:
-        base, telemetry = self._base, self._telemetry
-        reasons = [f'{base},reason="{reason}"' for reason in ("capacity", "deferred")]
-        states = [f'{base},sleep_state="{state}"' for state in ("awake", "weights_offloaded", "discard_all")]
-        self._add_gauge("num_requests_running", [base], lambda: [telemetry.gauges.running])
-        self._add_gauge("num_requests_waiting", [base], lambda: [telemetry.gauges.waiting])
-        self._add_gauge("num_requests_waiting_by_reason", reasons, lambda: [telemetry.gauges.waiting, 0])
-        self._add_gauge("engine_sleep_state", states, lambda: [1, 0, 0])
-        self._add_gauge("kv_cache_usage_perc", [base], lambda: [telemetry.gauges.usage])
+    def _samples(self, family: Family, kind: str) -> Callable[[], str]:
+        """A part of the page: one line for each series of each engine."""
+        ranks = self._ranks if family.engines else self._ranks[:1]
+        series = [self._labels(rank, family, value) for rank in ranks for value in family.values]
+        suffix = "_total" if kind == "counter" else ""
+        head = _head(family.name, kind, suffix)
+        starts = [f"vllm:{family.name}{suffix}{{{each}}} " for each in series]
+        tail = self._created(family.name, series) if kind == "counter" else ""
 
-    def _add_counters(self, model: str) -> None:
-        base, engine, totals = self._base, self._engine, self._telemetry.totals
-        tokens = [
-            f'{base},source="{s}"' for s in ("local_compute", "local_cache_hit", "external_kv_transfer")
-        ]
-        cached = [f'{base},source="{s}"' for s in ("device", "host", "p2p", "disk", "external_unspecified")]
-        ended = [f'engine="0",finished_reason="{reason}",{model}' for reason in totals.finished]
-        refused = [
-            f'{model},reason="{reason}"' for reason in ("max_num_queued_reqs", "max_num_queued_tokens")
-        ]
-        self._add_counter("prefix_cache_queries", [base], lambda: [engine.prefix_queries])
-        self._add_counter("prefix_cache_hits", [base], lambda: [engine.prefix_hits])
-        for name in (
-            "external_prefix_cache_queries",
-            "external_prefix_cache_hits",
-            "mm_cache_queries",
-            "mm_cache_hits",
-        ):
-            self._add_counter(name, [base], lambda: [0])
-        self._add_counter("num_preemptions", [base], lambda: [engine.preemptions])
-        self._add_counter("prompt_tokens", [base], lambda: [totals.prompt_tokens])
-        self._add_counter(
-            "prompt_tokens_by_source",
-            tokens,
-            lambda: [totals.prompt_tokens - totals.cached_tokens, totals.cached_tokens, 0],
-        )
-        self._add_counter("prompt_tokens_cached", [base], lambda: [totals.cached_tokens])
-        self._add_counter(
-            "prompt_tokens_cached_by_source", cached, lambda: [totals.cached_tokens, 0, 0, 0, 0]
-        )
-        self._add_counter("generation_tokens", [base], lambda: [totals.generation_tokens])
-        self._add_counter("request_success", ended, lambda: list(totals.finished.values()))
-        self._add_counter("admission_rejections", refused, lambda: [0, 0])
+        def render() -> str:
+            values = [value for rank in ranks for value in family.read(rank.engine, rank.telemetry)]
+            lines = [f"{start}{float(value)!r}\n" for start, value in zip(starts, values, strict=True)]
+            return f"{head}{''.join(lines)}{tail}"
 
-    def _add_gauge(self, name: str, labels: list[str], read: Callable[[], Sequence[float]]) -> None:
-        self._parts.append(_samples(self._head(name, "gauge"), f"vllm:{name}", labels, read, ""))
+        return render
 
-    def _add_counter(self, name: str, labels: list[str], read: Callable[[], Sequence[float]]) -> None:
-        head, created = self._head(name, "counter", "_total"), self._created(name, labels)
-        self._parts.append(_samples(head, f"vllm:{name}_total", labels, read, created))
+    def _labels(self, rank: Ranked, family: Family | None = None, value: str = "") -> str:
+        """Label pairs of one series, sorted by name as Prometheus clients do."""
+        labels = {"model_name": self._config.model}
+        if family is None or family.engines:
+            labels["engine"] = str(rank.config.rank)
+        if family is not None and family.key:
+            labels[family.key] = value
+        return ",".join(f'{name}="{text}"' for name, text in sorted(labels.items()))
 
-    def _head(self, name: str, kind: str, suffix: str = "") -> str:
-        text = _HELP.get(name, name.replace("_", " ").capitalize() + ".")
-        return f"# HELP vllm:{name}{suffix} {text}\n# TYPE vllm:{name}{suffix} {kind}\n"
+    def _add_histogram(self, name: str) -> None:
+        self._parts.append(_constant(_head(name, "histogram")))
+        self._parts += [rank.telemetry.histograms[name].render for rank in self._ranks]
+        self._parts.append(_constant(self._created(name, [self._labels(rank) for rank in self._ranks])))
 
-    def _created(self, name: str, labels: list[str]) -> str:
+    def _created(self, name: str, series: list[str]) -> str:
         """The gauge that the Prometheus client adds to each counter and histogram; it never changes."""
-        lines = "".join(f"vllm:{name}_created{{{each}}} {self._telemetry.started!r}\n" for each in labels)
-        return self._head(name, "gauge", "_created") + lines
+        lines = "".join(f"vllm:{name}_created{{{each}}} {self._started!r}\n" for each in series)
+        return _head(name, "gauge", "_created") + lines
 
     def _cache_config(self) -> str:
         config = self._config.engine
@@ -161,32 +132,32 @@ class Page:
             "kv_cache_size_tokens": capacity,
             "num_gpu_blocks": config.num_blocks,
         }
-        pairs = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
-        return f"{self._head('cache_config_info', 'gauge')}vllm:cache_config_info{{{pairs}}} 1.0\n"
+        lines = ""
+        for rank in self._ranks:
+            own = labels | {"engine": rank.config.rank}
+            pairs = ",".join(f'{key}="{value}"' for key, value in sorted(own.items()))
+            lines += f"vllm:cache_config_info{{{pairs}}} 1.0\n"
+        return _head("cache_config_info", "gauge") + lines
 
     def _adapters(self) -> str:
-        most = self._config.engine.max_loras
+        """Without a label for the engine: sets that several have are told once."""
+        most, latest = self._config.engine.max_loras, dict[tuple[str, str], float]()
+        for rank in self._ranks:
+            for names, at in rank.telemetry.adapters.items():
+                latest[names] = max(at, latest.get(names, 0.0))
         lines = [
             f'vllm:lora_requests_info{{max_lora="{most}",running_lora_adapters="{running}",'
             f'waiting_lora_adapters="{waiting}"}} {at!r}\n'
-            for (running, waiting), at in self._telemetry.adapters.items()
+            for (running, waiting), at in latest.items()
         ]
-        return self._head("lora_requests_info", "gauge") + "".join(lines)
+        return _head("lora_requests_info", "gauge") + "".join(lines)
+
+
+def _head(name: str, kind: str, suffix: str = "") -> str:
+    text = HELP.get(name, name.replace("_", " ").capitalize() + ".")
+    return f"# HELP vllm:{name}{suffix} {text}\n# TYPE vllm:{name}{suffix} {kind}\n"
 
 
 def _constant(text: str) -> Callable[[], str]:
     """A part of the page that never changes."""
     return lambda: text
-
-
-def _samples(
-    head: str, name: str, labels: list[str], read: Callable[[], Sequence[float]], tail: str
-) -> Callable[[], str]:
-    """A part of the page: one line for each label set, with the numbers that `read` gives in that order."""
-    heads = [f"{name}{{{each}}} " for each in labels]
-
-    def render() -> str:
-        lines = [f"{start}{float(value)!r}\n" for start, value in zip(heads, read(), strict=True)]
-        return f"{head}{''.join(lines)}{tail}"
-
-    return render

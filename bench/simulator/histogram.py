@@ -11,6 +11,14 @@ ITERATION = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 CHOICES = (1, 2, 5, 10, 20)
 PREEMPTIONS = (1, 2, 3, 4, 5, 10, 20)
 
+_TRANSFER_TIME = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 5)
+TRANSFER: dict[str, tuple[float, ...]] = {
+    "nixl_xfer_time_seconds": _TRANSFER_TIME,
+    "nixl_post_time_seconds": (0.001, *_TRANSFER_TIME),
+    "nixl_bytes_transferred": tuple(2 ** (10 + power) for power in range(1, 25, 2)),
+    "nixl_num_descriptors": (*(10, 20, 30, 50, 75, 100, 200, 400, 1000, 2000, 4000, 10_000, 20_000, 50_000),),
+}
+
 
 def tokens_up_to(limit: int) -> tuple[int, ...]:
     """Bounds 1, 2, 5, 10, 20, 50 … not above `limit`, as vLLM makes them from the context length."""

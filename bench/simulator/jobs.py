@@ -8,16 +8,18 @@ import asyncio
 import math
 import random
 import time
+import uuid
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from bench.simulator import blocks, tokenizer
+from bench.simulator import blocks, nixl, tokenizer
 from bench.simulator.blocks import Tokens
 from bench.simulator.config import ReplicaConfig
-from bench.simulator.replica import Ticket
 from bench.simulator.requests import Prompt, Sampling, bad_request
 from bench.simulator.sequence import Sequence
+from bench.simulator.tickets import Ticket
 
 
 @dataclass(slots=True)
@@ -29,11 +31,24 @@ class Choice:
     reason: str
     ticket: Ticket
     text: str = ""
+    cached_elsewhere: int | None = None
+    """Of a fetched prompt: what the prefill replica said that it had in its cache."""
 
     @property
     def cached(self) -> int:
-        """Prompt tokens found in the cache; known once the first token is there."""
-        return self.ticket.sequence.cached
+        """Prompt tokens found in a cache; known once the first token is there.
+
+        Of a fetched prompt that is what its computation was spared elsewhere, not what was fetched.
+        """
+        if self.cached_elsewhere is not None:
+            return self.cached_elsewhere
+        return self.not_computed
+
+    @property
+    def not_computed(self) -> int:
+        """Prompt tokens that were found or fetched."""
+        sequence = self.ticket.sequence
+        return sequence.cached + sequence.external
 
 
 @dataclass(slots=True)
@@ -45,6 +60,7 @@ class Job:
     """As the client named it: the base model or an adapter."""
     choices: list[Choice]
     changed: asyncio.Event
+    block_size: int
     n: int = 1
     usage: bool = False
     """Whether a stream ends with its usage."""
@@ -60,6 +76,25 @@ class Job:
     @property
     def cached_tokens(self) -> int:
         return sum(choice.cached for choice in self.choices[:: self.n])
+
+    @property
+    def new_tokens(self) -> int:
+        """Tokens in full blocks that this engine computed."""
+        size = self.block_size
+        return sum(
+            max(0, len(choice.prompt) // size * size - choice.not_computed)
+            for choice in self.choices[:: self.n]
+        )
+
+    @property
+    def failure(self) -> str:
+        """Why there is no answer; empty when nothing failed."""
+        return next((choice.ticket.failure for choice in self.choices if choice.ticket.failure), "")
+
+    @property
+    def handover(self) -> dict[str, Any] | None:
+        """Where the blocks of the first prompt are kept, for all that asked; known at the end."""
+        return self.choices[0].ticket.handover
 
     @property
     def output_tokens(self) -> int:
@@ -88,21 +123,38 @@ class Planner:
     config: ReplicaConfig
 
     def plan(
-        self, prompts: list[Tokens], sampling: Sampling, *, id: str, model: str, default: int | None
+        self,
+        prompts: list[Tokens],
+        sampling: Sampling,
+        *,
+        id: str,
+        model: str,
+        default: int | None,
+        numbered: bool = False,
     ) -> Job:
-        """A job that is not yet submitted; `default` limits answers when the body does not."""
+        """A job that is not yet submitted; `default` limits answers when the body does not.
+
+        `numbered`: whether the engine's own names for the prompts have their number in them.
+        """
         sampling.check()
         if not prompts:
             raise bad_request("There is no prompt; send at least one.", "prompt")
         count, changed = sampling.n or 1, asyncio.Event()
         options = sampling.stream_options
+        choices = [
+            self._choice(prompt, sampling, index, changed, model, default)
+            for prompt in prompts
+            for index in range(count)
+        ]
+        for number, choice in enumerate(choices):
+            middle = f"-{number // count}" if numbered else ""
+            choice.ticket.name = f"{id}{middle}-{uuid.uuid4().hex[:8]}"
         return Job(
             id=id,
             model=model,
-            choices=[
-                self._choice(p, sampling, i, changed, model, default) for p in prompts for i in range(count)
-            ],
+            choices=choices,
             changed=changed,
+            block_size=self.config.engine.block_size,
             n=count,
             usage=bool(options and options.include_usage),
             continuous=bool(options and options.include_usage and options.continuous_usage_stats),
@@ -125,15 +177,19 @@ class Planner:
         adapter = "" if model == self.config.model else model
         root = blocks.seed_of(adapter, sampling.cache_salt or "")
         hashes = blocks.chain(np.concatenate((prompt, output)), self.config.engine.block_size, root)
+        # An engine without a connector does not look at the parameters.
+        params = sampling.kv_transfer_params if self.config.transfer else None
         ticket = Ticket(
-            Sequence(len(prompt), length, hashes, adapter),
-            changed,
+            sequence=Sequence(len(prompt), length, hashes, adapter, keep=nixl.wants_keeping(params)),
+            changed=changed,
             reason=reason,
             choices=sampling.n or 1,
             limit=sampling.max_tokens or default or self.config.max_model_len - len(prompt),
             watched=bool(sampling.stream),
+            source=nixl.source_of(params),
         )
-        return Choice(prompt, output, reason, ticket, tokenizer.decode(output))
+        elsewhere = nixl.cached_elsewhere(params, len(prompt)) if ticket.source else None
+        return Choice(prompt, output, reason, ticket, tokenizer.decode(output), elsewhere)
 
     def _length(self, prompt: int, sampling: Sampling, seed: int, default: int | None) -> tuple[int, str]:
         """How many tokens are generated, and why they end there."""

@@ -64,6 +64,10 @@ class Messages:
             + event({"type": "message_stop"}, "message_stop")
         )
 
+    def failing(self, refused: Refused) -> bytes:
+        """The error as an event."""
+        return event(error_body(refused), "error")
+
     def _message(self, content: list[dict[str, Any]]) -> dict[str, Any]:
         return {
             "id": self._job.id,

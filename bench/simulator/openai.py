@@ -3,19 +3,30 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
-from bench.simulator.bodies import Cut, encode, event, final_usage, piece, usage, usage_so_far
+from bench.simulator.bodies import (
+    DONE,
+    Cut,
+    broken_off,
+    encode,
+    event,
+    final_usage,
+    piece,
+    usage,
+    usage_so_far,
+)
 from bench.simulator.jobs import Job
-
-_DONE = b"data: [DONE]\n\n"
+from bench.simulator.requests import Refused
 
 
 class _Chunks(ABC):
     """The part of both streams that is the same: which chunk comes when."""
 
     object = ""
+    tells_created = False
+    """Whether usage tells how many tokens were new to the cache."""
 
-    def __init__(self, job: Job, fingerprint: str, block_size: int) -> None:
-        self._job, self._fingerprint, self._block_size = job, fingerprint, block_size
+    def __init__(self, job: Job, fingerprint: str) -> None:
+        self._job, self._fingerprint = job, fingerprint
         self._head = {"id": job.id, "object": self.object, "created": job.created, "model": job.model}
         self._cuts: dict[int, Cut] = {}
         self._sent = self._ended = 0
@@ -40,15 +51,21 @@ class _Chunks(ABC):
             chunk = self._with_usage(chunk, self._sent)
         if self._ended == len(job.choices) and not job.usage:
             chunk["system_fingerprint"] = self._fingerprint
+        if self._ended == len(job.choices) and job.handover:
+            chunk["kv_transfer_params"] = job.handover
         return event(chunk)
+
+    def failing(self, refused: Refused) -> bytes:
+        """The error, and the end of the stream."""
+        return broken_off(refused)
 
     def closing(self) -> bytes:
         """The usage, where it was asked for, and the end of the stream."""
         if not self._job.usage:
-            return _DONE
-        told = final_usage(self._job, block_size=self._block_size)
+            return DONE
+        told = final_usage(self._job, created=self.tells_created)
         last = {**self._head, "choices": [], "usage": told, "system_fingerprint": self._fingerprint}
-        return event(last) + _DONE
+        return event(last) + DONE
 
     def _with_usage(self, chunk: dict[str, Any], tokens: int) -> dict[str, Any]:
         return {**chunk, "usage": usage_so_far(self._job, tokens)}
@@ -63,9 +80,6 @@ class Completion(_Chunks):
 
     object = "text_completion"
 
-    def __init__(self, job: Job, fingerprint: str) -> None:
-        super().__init__(job, fingerprint, 0)
-
     def body(self) -> dict[str, Any]:
         """The whole answer, nulls included."""
         return {
@@ -74,7 +88,7 @@ class Completion(_Chunks):
             "service_tier": None,
             "system_fingerprint": self._fingerprint,
             "usage": usage(self._job),
-            "kv_transfer_params": None,
+            "kv_transfer_params": self._job.handover,
             "ec_transfer_params": None,
             "metrics": None,
         }
@@ -114,6 +128,7 @@ class Chat(_Chunks):
     """/v1/chat/completions."""
 
     object = "chat.completion.chunk"
+    tells_created = True
 
     def body(self) -> dict[str, Any]:
         """The whole answer, nulls included."""
@@ -123,11 +138,11 @@ class Chat(_Chunks):
             "choices": [self._choice(index) for index in range(len(self._job.choices))],
             "service_tier": None,
             "system_fingerprint": self._fingerprint,
-            "usage": usage(self._job, block_size=self._block_size),
+            "usage": usage(self._job, created=True),
             "prompt_logprobs": None,
             "prompt_token_ids": None,
             "prompt_text": None,
-            "kv_transfer_params": None,
+            "kv_transfer_params": self._job.handover,
             "ec_transfer_params": None,
             "metrics": None,
         }
@@ -180,7 +195,7 @@ class Generate:
             "choices": choices,
             "usage": usage(self._job),
             "prompt_logprobs": None,
-            "kv_transfer_params": None,
+            "kv_transfer_params": self._job.handover,
         }
 
     def opening(self) -> bytes:
@@ -194,12 +209,16 @@ class Generate:
         chunk = self._choice(choice, [int(output[index])], reason)
         return event({"request_id": self._job.id, "choices": [chunk]})
 
+    def failing(self, refused: Refused) -> bytes:
+        """The error, and the end of the stream."""
+        return broken_off(refused)
+
     def closing(self) -> bytes:
         """The usage, where it was asked for, and the end of the stream."""
         if not self._job.usage:
-            return _DONE
+            return DONE
         told = {"request_id": self._job.id, "choices": [], "usage": final_usage(self._job)}
-        return b"data: " + encode(told) + b"\n\n" + _DONE
+        return b"data: " + encode(told) + b"\n\n" + DONE
 
     def _choice(self, index: int, ids: list[int], reason: str | None) -> dict[str, Any]:
         return {"index": index, "logprobs": None, "finish_reason": reason, "token_ids": ids}

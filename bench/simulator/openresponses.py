@@ -4,7 +4,7 @@ from typing import Any
 
 from bench.simulator.bodies import Cut, event, piece
 from bench.simulator.jobs import Job
-from bench.simulator.requests import Message, ResponsesBody
+from bench.simulator.requests import Message, Refused, ResponsesBody
 
 
 def chat_of(body: ResponsesBody) -> list[Message]:
@@ -62,6 +62,13 @@ class Responses:
             )
             + self._named("response.completed", response=whole)
         )
+
+    def failing(self, refused: Refused) -> bytes:
+        """The response ends as a failed one."""
+        told = self._response("failed", [], None) | {
+            "error": {"code": "server_error", "message": refused.message}
+        }
+        return self._named("response.failed", response=told)
 
     def _named(self, name: str, **fields: object) -> bytes:
         self._sequence += 1

@@ -5,90 +5,94 @@ timers do not add up; only a replica that fell far behind (a starved machine) st
 """
 
 import asyncio
-import time
+import contextlib
+from collections.abc import AsyncIterator
 
+from bench.simulator.clock import Clock
 from bench.simulator.config import ReplicaConfig
+from bench.simulator.connector import Connector
 from bench.simulator.engine import Engine, StepOutcome
-from bench.simulator.exposition import Page
 from bench.simulator.sequence import Sequence
 from bench.simulator.telemetry import Telemetry
+from bench.simulator.tickets import Ticket
+from endpoint_picker.aio import Tasks
 
 _FORGIVEN_S = 0.05
 """Wall seconds of lag that are caught up with; more is dropped."""
 
 
-class Ticket:
-    """One sequence's progress, for the handler that waits on it."""
-
-    __slots__ = ("changed", "choices", "finished", "limit", "ready", "reason", "sequence", "watched")
-
-    def __init__(
-        self,
-        sequence: Sequence,
-        changed: asyncio.Event,
-        *,
-        reason: str = "length",
-        choices: int = 1,
-        limit: int = 0,
-        watched: bool = True,
-    ) -> None:
-        """`changed` is set at the end, and at each token when `watched`."""
-        self.sequence = sequence
-        self.changed = changed
-        self.reason = reason
-        self.choices = choices
-        self.limit = limit
-        self.watched = watched
-        self.ready = 0
-        self.finished = False
-
-
 class Replica:
-    """A running engine. `run` drives it until cancelled."""
+    """An engine that steps while `running` lasts."""
 
     def __init__(self, config: ReplicaConfig) -> None:
         self.config = config
+        self.clock = Clock(config.speed)
         self.engine = Engine(config.engine)
         self.telemetry = Telemetry(config)
-        self.page = Page(config, self.engine, self.telemetry)
+        self.connector = Connector(config.transfer, self) if config.transfer else None
         self._tickets: dict[Sequence, Ticket] = {}
         self._work = asyncio.Event()
-        self._origin = time.monotonic()
 
-    @property
-    def now(self) -> float:
-        """Virtual seconds since the start."""
-        return (time.monotonic() - self._origin) * self.config.speed
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Step for as long as the block lasts; OSError when the connector's port is taken."""
+        tasks = Tasks()
+        async with self.connector.running() if self.connector else contextlib.nullcontext():
+            tasks.start("replica", self._run())
+            try:
+                yield
+            finally:
+                await tasks.close()
 
     def submit(self, ticket: Ticket) -> None:
         """Queue a ticket's sequence; it joins at the next step."""
-        self.engine.submit(ticket.sequence, self.now)
-        self._tickets[ticket.sequence] = ticket
-        self._work.set()
+        sequence = ticket.sequence
+        if self.connector and ticket.source:
+            sequence.fetch = True
+            self.connector.expect(ticket, ticket.source)
+        self.engine.submit(sequence, self.clock.now)
+        self._tickets[sequence] = ticket
+        self.wake()
 
     def abort(self, ticket: Ticket) -> None:
         """Forget a ticket; of no effect after its end. The gauges follow with the step that is under way."""
-        if self._tickets.pop(ticket.sequence, None) and self.engine.abort(ticket.sequence):
+        sequence = ticket.sequence
+        if self._tickets.pop(sequence, None) is None:
+            return
+        if self.connector:
+            self.connector.give_up(sequence)
+        if self.engine.abort(sequence):
             self.telemetry.count_aborted()
+            self.wake()
 
-    async def run(self) -> None:
+    def wake(self) -> None:
+        """There may be work for the engine."""
+        self._work.set()
+
+    def fail(self, ticket: Ticket, reason: str) -> None:
+        """Close a ticket whose sequence the engine has given up."""
+        if self._tickets.pop(ticket.sequence, None) is not None:
+            self.telemetry.count_failed()
+            ticket.failure, ticket.finished = reason, True
+            ticket.changed.set()
+
+    async def _run(self) -> None:
         """Step for ever: idle until work arrives, then one step after the other."""
-        start = self.now
+        start = self.clock.now
         while True:
-            if not self.engine.busy:
+            while not self.engine.busy:
+                self.telemetry.publish(self.engine)
                 self._work.clear()
                 await self._work.wait()
-                start = max(start, self.now)
+                start = max(start, self.clock.now)
             outcome = self.engine.step(start)
+            if self.connector:
+                self.connector.begin(outcome.fetching, start)
             end = start + outcome.duration
-            await self._sleep_until(end)
+            await self.clock.until(end)
             self._deliver(outcome, start, end)
-            late = self.now - end
-            start = end if late < _FORGIVEN_S * self.config.speed else self.now
-
-    async def _sleep_until(self, moment: float) -> None:
-        """Wait for a virtual moment; at least once let others run."""
-        await asyncio.sleep(max(0.0, (moment - self.now) / self.config.speed))
+            late = self.clock.now - end
+            start = end if late < _FORGIVEN_S * self.config.speed else self.clock.now
 
     def _deliver(self, outcome: StepOutcome, start: float, end: float) -> None:
         """Publish what a step did at its end."""
@@ -110,7 +114,10 @@ class Replica:
         ticket = self._tickets.pop(sequence, None)
         if ticket is None:
             self.telemetry.count_aborted()
+            self.engine.release(sequence)
             return
+        if self.connector and sequence.keep:
+            self.connector.keep(ticket)
         ticket.finished = True
         ticket.changed.set()
         self.telemetry.count_finished(

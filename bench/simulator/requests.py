@@ -51,6 +51,7 @@ class Sampling(msgspec.Struct, kw_only=True):
     n: int | None = 1
     seed: int | None = None
     cache_salt: str | None = None
+    kv_transfer_params: dict[str, Any] | None = None
 
     def check(self) -> None:
         """Raise what the real server's validators raise."""
@@ -119,6 +120,7 @@ class GenerateBody(msgspec.Struct):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     cache_salt: str | None = None
+    kv_transfer_params: dict[str, Any] | None = None
     request_id: str | None = None
 
 

@@ -13,10 +13,16 @@ class Phase(IntEnum):
     """Where a sequence stands."""
 
     WAITING = 0
-    PREFILL = 1
-    DECODE = 2
-    FINISHED = 3
-    ABORTED = 4
+    FETCHING = 1
+    """It has blocks and waits until another engine's KV entries are in them."""
+    FETCHED = 2
+    PREFILL = 3
+    DECODE = 4
+    FINISHED = 5
+    """This and what follows is final."""
+    ABORTED = 6
+    FAILED = 7
+    """Its KV entries did not come, and it was not to compute them itself."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +34,10 @@ class Sequence:
     hashes: list[int] = field(default_factory=list)
     """Block hashes of the prompt and, where known, of the output; blocks beyond are not shared."""
     adapter: str = ""
+    fetch: bool = False
+    """Whether the prompt's KV entries come from another engine; false again once that has begun."""
+    keep: bool = False
+    """Whether its blocks stay when it ends, for another engine to fetch."""
 
     arrived: float = 0.0
     """Times are in virtual seconds; the engine writes them."""
@@ -37,6 +47,10 @@ class Sequence:
     """When the last preemption took it out of the batch."""
     cached: int = 0
     """Prompt tokens found in the cache at the first admission."""
+    external: int = 0
+    """Prompt tokens whose KV entries came, or are to come, from another engine."""
+    looked_up: bool = False
+    """Whether the two numbers above are known."""
     preemptions: int = 0
 
     phase: Phase = Phase.WAITING

@@ -1,87 +1,53 @@
-"""The HTTP face of one replica: vLLM's routes, each a few lines from body to job to answer."""
+"""The HTTP face of one replica: vLLM's routes."""
 
-import asyncio
-import base64
 import contextlib
-import random
-import struct
-import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import numpy as np
 from aiohttp import web
 
-from bench.simulator import exposition, messages, openresponses, tokenizer
+from bench.simulator import exposition, tokenizer
 from bench.simulator.adapters import Names
-from bench.simulator.blocks import Tokens
 from bench.simulator.bodies import VERSION
 from bench.simulator.config import ReplicaConfig
-from bench.simulator.jobs import Planner, prompts_of
-from bench.simulator.messages import Messages
-from bench.simulator.openai import Chat, Completion, Generate
-from bench.simulator.openresponses import Responses
-from bench.simulator.replica import Replica
+from bench.simulator.exposition import Page
+from bench.simulator.generating import Generating, Handler
+from bench.simulator.ranks import Ranks
 from bench.simulator.requests import (
-    ChatBody,
-    CompletionBody,
     DetokenizeBody,
-    EmbeddingsBody,
-    GenerateBody,
     LoadAdapterBody,
-    MessagesBody,
     Refused,
-    ResponsesBody,
-    Sampling,
     TokenizeBody,
     UnloadAdapterBody,
     bad_request,
     decode,
 )
-from bench.simulator.streaming import answer, json_response, settle
+from bench.simulator.streaming import json_response
 
 _LARGEST_BODY = 64 * 1024 * 1024
-_DIMENSIONS = 64
-_COMPLETION_TOKENS = 16
-"""vLLM's limit for a completion that sets none."""
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Server:
-    """Routes of one replica."""
+    """Routes of one replica, which may have several engines."""
 
     def __init__(self, config: ReplicaConfig) -> None:
-        self.replica = Replica(config)
         self._config = config
+        self._ranks = Ranks(config)
         self._names = Names(config)
-        self._planner = Planner(config)
-        self._ids = random.Random(f"{config.seed}/{config.engine.seed}")
-        self._fingerprint = f"vllm-{VERSION}-{zlib.crc32(repr(config).encode()):08x}"
-        self._load = 0
+        self._generating = Generating(config, self._names, self._ranks)
+        self._page = Page(self._ranks.replicas)
 
     def app(self) -> web.Application:
-        """An application that runs the engine while it is up."""
+        """An application that runs the engines while it is up."""
         app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[_refusals])
         app.cleanup_ctx.append(self._drive)
         get, post = app.router.add_get, app.router.add_post
-        for path, handler in self._generating().items():
-            post(path, self._counted(handler))
-        for path, handler in self._managing().items():
+        for path, handler in (self._generating.routes() | self._managing()).items():
             post(path, handler)
         for path, handler in self._asking().items():
             get(path, handler)
         post("/ping", self._empty)
         return app
-
-    def _generating(self) -> dict[str, Handler]:
-        return {
-            "/v1/completions": self._completions,
-            "/v1/chat/completions": self._chat,
-            "/v1/messages": self._messages,
-            "/v1/responses": self._responses,
-            "/v1/embeddings": self._embeddings,
-            "/inference/v1/generate": self._generate,
-        }
 
     def _managing(self) -> dict[str, Handler]:
         return {
@@ -103,124 +69,10 @@ class Server:
         }
 
     async def _drive(self, _: web.Application) -> AsyncIterator[None]:
-        driver = asyncio.create_task(self.replica.run(), name="replica")
-        yield
-        driver.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await driver
-
-    def _counted(self, handler: Handler) -> Handler:
-        """The handler, with its requests in /load while they last."""
-
-        async def counted(request: web.Request) -> web.StreamResponse:
-            self._load += 1
-            try:
-                return await handler(request)
-            finally:
-                self._load -= 1
-
-        return counted
-
-    def _id(self, request: web.Request, prefix: str) -> str:
-        return prefix + (request.headers.get("X-Request-Id") or f"{self._ids.getrandbits(64):016x}")
-
-    async def _completions(self, request: web.Request) -> web.StreamResponse:
-        body = decode(await request.read(), CompletionBody)
-        model = self._names.resolve(body.model)
-        job = self._planner.plan(
-            prompts_of(body.prompt),
-            body,
-            id=self._id(request, "cmpl-"),
-            model=model,
-            default=_COMPLETION_TOKENS,
-        )
-        return await answer(
-            request, self.replica, job, Completion(job, self._fingerprint), stream=bool(body.stream)
-        )
-
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
-        body = decode(await request.read(), ChatBody)
-        model = self._names.resolve(body.model)
-        if body.max_completion_tokens is not None:
-            body.max_tokens = body.max_completion_tokens
-        prompt = tokenizer.encode_chat(
-            body.messages, tools=body.tools, generate=body.add_generation_prompt is not False
-        )
-        job = self._planner.plan([prompt], body, id=self._id(request, "chatcmpl-"), model=model, default=None)
-        dialect = Chat(job, self._fingerprint, self._config.engine.block_size)
-        return await answer(request, self.replica, job, dialect, stream=bool(body.stream))
-
-    async def _messages(self, request: web.Request) -> web.StreamResponse:
-        try:
-            body = decode(await request.read(), MessagesBody)
-            model = self._names.resolve(body.model)
-            prompt = tokenizer.encode_chat(messages.chat_of(body), tools=body.tools)
-            body.n = 1
-            job = self._planner.plan(
-                [prompt], body, id=self._id(request, "chatcmpl-"), model=model, default=None
-            )
-        except Refused as refused:
-            return json_response(messages.error_body(refused), refused.status)
-        return await answer(request, self.replica, job, Messages(job), stream=bool(body.stream))
-
-    async def _responses(self, request: web.Request) -> web.StreamResponse:
-        body = decode(await request.read(), ResponsesBody)
-        model = self._names.resolve(body.model)
-        body.max_tokens, body.n = body.max_output_tokens, 1
-        prompt = tokenizer.encode_chat(openresponses.chat_of(body), tools=body.tools)
-        job = self._planner.plan([prompt], body, id=self._id(request, "resp_"), model=model, default=None)
-        return await answer(request, self.replica, job, Responses(job, body), stream=bool(body.stream))
-
-    async def _generate(self, request: web.Request) -> web.StreamResponse:
-        body = decode(await request.read(), GenerateBody)
-        model = self._names.resolve(body.model)
-        wanted = body.sampling_params
-        sampling = Sampling(
-            stream=body.stream,
-            stream_options=body.stream_options,
-            max_tokens=wanted.max_tokens,
-            min_tokens=wanted.min_tokens,
-            ignore_eos=wanted.ignore_eos,
-            n=wanted.n,
-            seed=wanted.seed,
-            cache_salt=body.cache_salt,
-        )
-        name = body.request_id or self._id(request, "generate-tokens-")
-        prompt = np.array(body.token_ids, dtype=np.uint32)
-        job = self._planner.plan([prompt], sampling, id=name, model=model, default=None)
-        return await answer(request, self.replica, job, Generate(job), stream=bool(body.stream))
-
-    async def _embeddings(self, request: web.Request) -> web.StreamResponse:
-        """Each input costs its prefill; the vector is noise of the input's seed."""
-        body = decode(await request.read(), EmbeddingsBody)
-        model = self._names.resolve(body.model)
-        prompts = prompts_of(body.input)
-        name = self._id(request, "embd-")
-        job = self._planner.plan(prompts, Sampling(max_tokens=1), id=name, model=model, default=None)
-        try:
-            for choice in job.choices:
-                self.replica.submit(choice.ticket)
-            await settle(job)
-        finally:
-            for choice in job.choices:
-                self.replica.abort(choice.ticket)
-        count = job.prompt_tokens
-        vectors = [_vector(choice.prompt, body) for choice in job.choices]
-        return json_response(
-            {
-                "id": name,
-                "object": "list",
-                "created": job.created,
-                "model": model,
-                "data": [{"index": i, "object": "embedding", "embedding": v} for i, v in enumerate(vectors)],
-                "usage": {
-                    "prompt_tokens": count,
-                    "total_tokens": count,
-                    "completion_tokens": 0,
-                    "prompt_tokens_details": None,
-                },
-            }
-        )
+        async with contextlib.AsyncExitStack() as stack:
+            for replica in self._ranks.replicas:
+                await stack.enter_async_context(replica.running())
+            yield
 
     async def _tokenize(self, request: web.Request) -> web.StreamResponse:
         body = decode(await request.read(), TokenizeBody)
@@ -247,7 +99,8 @@ class Server:
         return json_response({"prompt": tokenizer.decode(np.array(body.tokens, dtype=np.uint32))})
 
     async def _reset(self, _: web.Request) -> web.StreamResponse:
-        return json_response({"success": self.replica.engine.cache.clear()})
+        cleared = [each.engine.cache.clear() for each in self._ranks.replicas]
+        return json_response({"success": all(cleared)})
 
     async def _load_adapter(self, request: web.Request) -> web.StreamResponse:
         body = decode(await request.read(), LoadAdapterBody)
@@ -269,10 +122,10 @@ class Server:
         return json_response({"version": VERSION})
 
     async def _server_load(self, _: web.Request) -> web.StreamResponse:
-        return json_response({"server_load": self._load})
+        return json_response({"server_load": self._generating.load})
 
     async def _metrics(self, _: web.Request) -> web.StreamResponse:
-        body = self.replica.page.render().encode()
+        body = self._page.render().encode()
         return web.Response(body=body, headers={"Content-Type": exposition.CONTENT_TYPE})
 
 
@@ -287,12 +140,3 @@ async def _refusals(request: web.Request, handler: Handler) -> web.StreamRespons
         if refused.status < 400:
             raise
         return json_response({"detail": refused.reason}, refused.status)
-
-
-def _vector(prompt: Tokens, body: EmbeddingsBody) -> list[float] | str:
-    """A unit-less vector, as numbers or as base64 of little-endian floats."""
-    rng = random.Random(tokenizer.fingerprint(prompt))
-    vector = [rng.uniform(-1.0, 1.0) for _ in range(body.dimensions or _DIMENSIONS)]
-    if body.encoding_format == "base64":
-        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-    return vector

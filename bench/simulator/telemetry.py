@@ -24,6 +24,8 @@ class Gauges:
     running: int = 0
     waiting: int = 0
     usage: float = 0.0
+    deferred: int = 0
+    """Those of the waiting ones that await KV entries."""
 
 
 @dataclass(slots=True)
@@ -32,24 +34,35 @@ class Totals:
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    external_tokens: int = 0
     generation_tokens: int = 0
     finished: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(("stop", "length", "abort", "error", "repetition"), 0)
     )
 
 
+@dataclass(slots=True)
+class TransferCounts:
+    """Of requests, since the start."""
+
+    failed: int = 0
+    expired: int = 0
+    """Kept here and fetched by nobody in time."""
+
+
 class Telemetry:
-    """Numbers of one replica; `exposition` turns them into a page."""
+    """Numbers of one engine; `exposition` turns them into a page."""
 
     def __init__(self, config: ReplicaConfig) -> None:
         self.started = time.time()
         self.gauges = Gauges()
         self.totals = Totals()
+        self.transfers = TransferCounts()
         self.adapters: dict[tuple[str, str], float] = {}
         """(running adapters, waiting adapters) as comma lists → unix time when that was last so."""
-        labels = ('engine="0"', f'model_name="{config.model}"')
+        labels = (f'engine="{config.rank}"', f'model_name="{config.model}"')
         tokens = histogram.tokens_up_to(config.max_model_len)
-        bounds = {
+        bounds: dict[str, tuple[float, ...]] = {
             "request_prompt_tokens": tokens,
             "request_generation_tokens": tokens,
             "iteration_tokens_total": histogram.ITERATION,
@@ -67,12 +80,15 @@ class Telemetry:
             "request_num_preemptions": histogram.PREEMPTIONS,
             "request_prefill_kv_computed_tokens": tokens,
         }
+        if config.transfer:
+            bounds |= histogram.TRANSFER
         self.histograms = {name: Histogram(f"vllm:{name}", labels, b) for name, b in bounds.items()}
         self._lora = config.lora
 
     def publish(self, engine: Engine) -> None:
         """Set the gauges to the engine's present state."""
-        self.gauges = Gauges(engine.running, engine.waiting, engine.cache.usage)
+        deferred = len(engine.transfers.fetching)
+        self.gauges = Gauges(engine.running, engine.waiting, engine.cache.usage, deferred)
         if self._lora:
             running, waiting = map(",".join, engine.adapters())
             self.adapters.pop((running, waiting), None)
@@ -83,6 +99,8 @@ class Telemetry:
     def count_step(self, outcome: StepOutcome, start: float, end: float) -> None:
         """One step that ran from `start` to `end`, in virtual seconds."""
         emitted = len(outcome.started) + len(outcome.decoded)
+        if not outcome.prompt_tokens and not emitted:
+            return
         self.totals.generation_tokens += emitted
         self.histograms["iteration_tokens_total"].observe(outcome.prompt_tokens + emitted)
         if outcome.decoded:
@@ -97,6 +115,7 @@ class Telemetry:
             return
         self.totals.prompt_tokens += sequence.prompt_tokens
         self.totals.cached_tokens += sequence.cached
+        self.totals.external_tokens += sequence.external
         self.histograms["time_to_first_token_seconds"].observe(max(0.0, end - sequence.arrived))
 
     def count_finished(
@@ -118,7 +137,7 @@ class Telemetry:
             "request_prefill_time_seconds": sequence.first_token - sequence.scheduled,
             "request_decode_time_seconds": decode,
             "request_num_preemptions": sequence.preemptions,
-            "request_prefill_kv_computed_tokens": sequence.prompt_tokens - sequence.cached,
+            "request_prefill_kv_computed_tokens": _computed(sequence),
         }
         for name, value in values.items():
             self.histograms[name].observe(value)
@@ -126,3 +145,20 @@ class Telemetry:
     def count_aborted(self) -> None:
         """A client went away."""
         self.totals.finished["abort"] += 1
+
+    def count_failed(self) -> None:
+        """A request ended with an error."""
+        self.totals.finished["error"] += 1
+
+    def count_transfer(self, seconds: float, latency: float, size: int, blocks: int) -> None:
+        """A prompt was fetched: the seconds in all and those before the first byte, bytes, blocks."""
+        self.histograms["nixl_xfer_time_seconds"].observe(seconds)
+        self.histograms["nixl_post_time_seconds"].observe(latency)
+        self.histograms["nixl_bytes_transferred"].observe(size)
+        # The real engine has one for each layer of a block; a simulated model has no layers.
+        self.histograms["nixl_num_descriptors"].observe(blocks)
+
+
+def _computed(sequence: Sequence) -> int:
+    """Prompt tokens that were computed; of a fetched prompt, the last one."""
+    return max(1, sequence.prompt_tokens - sequence.cached - sequence.external)
