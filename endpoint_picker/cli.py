@@ -133,7 +133,13 @@ class Flag:
 
 
 POOL: Final = (
-    Flag("endpoints", str, "", "the replicas; IPv6 in brackets, names are resolved once", "HOST:PORT,…"),
+    Flag(
+        "endpoints",
+        str,
+        "",
+        "the replicas; IPv6 in brackets, names are resolved once; PORT-PORT is a pod of ranks",
+        "HOST:PORT,…",
+    ),
     Flag("config-file", str, "", "an EndpointPickerConfig, YAML or JSON", "FILE"),
     Flag("config-text", str, "", "the same, in place", "TEXT"),
     Flag("lenient", switch, False, "unknown configuration keys warn instead of ending the start"),

@@ -10,15 +10,16 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from endpoint_picker import aio
 from endpoint_picker.config import document
 from endpoint_picker.core.endpoints import Change, Endpoint, join_host_port
 from endpoint_picker.core.errors import ConfigError
-from endpoint_picker.datalayer import records
+from endpoint_picker.datalayer import pods, records, values
 from endpoint_picker.datalayer.records import Listing
+from endpoint_picker.datalayer.values import Place
 from endpoint_picker.plugin import Parameters, Plugin, Wiring
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class FileDiscovery(Plugin):
 
     type = "file-discovery"
     schema = FileParameters
-    place = staticmethod(records.address)
+    place = staticmethod(values.address)
     """How the addresses of endpoints are read."""
 
     def __init__(self, name: str, parameters: FileParameters, wiring: Wiring) -> None:
@@ -121,7 +122,7 @@ class MulticlusterFileDiscovery(FileDiscovery):
 
     type = "multicluster-file-discovery"
     stability = "alpha"
-    place = staticmethod(records.host)
+    place = staticmethod(values.host)
 
 
 def read_file(path: str) -> bytes:
@@ -140,7 +141,7 @@ def read_file(path: str) -> bytes:
     return content
 
 
-def parse(content: bytes, source: str, place: records.Place = records.address) -> Listing:
+def parse(content: bytes, source: str, place: Place = values.address) -> Listing:
     """What a file lists. Raises ConfigError."""
     try:
         text = content.decode("utf-8-sig")
@@ -161,7 +162,7 @@ def _seen(path: str) -> bytes | str:
         return str(error)
 
 
-def _parse_seen(seen: bytes | str, path: str, place: records.Place) -> Listing:
+def _parse_seen(seen: bytes | str, path: str, place: Place) -> Listing:
     if isinstance(seen, str):
         raise ConfigError(seen)
     return parse(seen, path, place)
@@ -173,27 +174,36 @@ def _parse_seen(seen: bytes | str, path: str, place: records.Place) -> Listing:
 def parse_endpoints_flag(text: str) -> list[Endpoint]:
     """The endpoints of `host:port,…`: IPv4, IPv6 in brackets, or names, which are resolved once.
 
-    Each is named after its `ip:port`. Raises ConfigError.
+    Each is named after its `ip:port`. `host:port-port` is a pod with a rank at each of these ports. Raises
+    ConfigError.
     """
     found: dict[str, Endpoint] = {}
     for item in text.split(","):
-        endpoint = _from_flag(item.strip())
-        if endpoint.id in found:
-            raise ConfigError(f"--endpoints: {item.strip()} is there twice ({endpoint.name}); remove one")
-        found[endpoint.id] = endpoint
+        for endpoint in _from_flag(item.strip()):
+            if endpoint.host_port in found:
+                raise ConfigError(
+                    f"--endpoints: {item.strip()} is there twice ({endpoint.host_port}); remove one"
+                )
+            found[endpoint.host_port] = endpoint
     return list(found.values())
 
 
-def _from_flag(item: str) -> Endpoint:
+def _from_flag(item: str) -> Sequence[Endpoint]:
     host, colon, port_text = item.rpartition(":")
     host, bracketed = (host[1:-1], True) if host.startswith("[") and host.endswith("]") else (host, False)
     if not colon or not host or (":" in host) != bracketed:
         raise ConfigError(
             f"--endpoints: {item!r} is not host:port; write 10.0.0.7:8000, [fd00::7]:8000 or localhost:8000"
         )
-    port = records.port(port_text, f"--endpoints: {item}")
-    address = records.address(_resolved(host, item), f"--endpoints: {item}")
-    return Endpoint(join_host_port(address, port), address, port)
+    where = f"--endpoints: {item}"
+    first, dash, last = port_text.partition("-")
+    port = values.port(first, where)
+    ports = range(port, values.port(last, where) + 1) if dash else range(port, port + 1)
+    if not 0 < len(ports) <= pods.MOST_RANKS:
+        raise ConfigError(f"{where}: is no range of 1 to {pods.MOST_RANKS} ports; write 10.0.0.7:8000-8007")
+    address = values.address(_resolved(host, item), where)
+    pod = Endpoint(join_host_port(address, port), address, port)
+    return pods.ranks(pod, ports) if dash else [pod]
 
 
 def _resolved(host: str, item: str) -> str:

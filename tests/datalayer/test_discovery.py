@@ -1,6 +1,7 @@
 import asyncio
 import json
 import logging
+import math
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -313,6 +314,21 @@ async def test_a_callback_that_raises_does_not_end_the_watch(tmp_path: Path) -> 
     await tasks.close()
 
 
+async def test_ranks_that_stay_keep_their_rows_through_a_change_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "pool.yaml"
+    entry = "endpoints: [{name: a, address: 10.0.0.1, targetPorts: [1, 2, 3, 4], activePorts: [%s]}]"
+    path.write_text(entry % "1, 2, 3")
+    async with watching(path) as watched:
+        table = watched.plugin.wiring.table
+        for row in table.live.tolist():
+            table.waiting[row] = table[row].port
+        path.write_text(entry % "4, 3, 2")
+        await watched.becomes("a-rank-1", "a-rank-2", "a-rank-3")
+        known = {table[row].name: table.waiting[row] for row in table.live.tolist()}
+    assert (known["a-rank-1"], known["a-rank-2"]) == (2.0, 3.0)
+    assert math.isnan(known["a-rank-3"])
+
+
 # === the flag ===
 
 
@@ -320,6 +336,17 @@ def test_the_flag_takes_ipv4_and_ipv6() -> None:
     assert parse_endpoints_flag("127.0.0.1:8000, [fd00::1]:8001") == [
         Endpoint("127.0.0.1:8000", "127.0.0.1", 8000),
         Endpoint("[fd00::1]:8001", "fd00::1", 8001),
+    ]
+
+
+def test_a_range_of_ports_is_a_pod_with_a_rank_at_each() -> None:
+    endpoints = parse_endpoints_flag("127.0.0.1:8000-8002,[fd00::1]:80-80,127.0.0.1:8003")
+    assert [(each.name, each.host_port, each.pod, each.rank) for each in endpoints] == [
+        ("127.0.0.1:8000-rank-0", "127.0.0.1:8000", "127.0.0.1:8000", 0),
+        ("127.0.0.1:8000-rank-1", "127.0.0.1:8001", "127.0.0.1:8000", 1),
+        ("127.0.0.1:8000-rank-2", "127.0.0.1:8002", "127.0.0.1:8000", 2),
+        ("[fd00::1]:80-rank-0", "[fd00::1]:80", "[fd00::1]:80", 0),
+        ("127.0.0.1:8003", "127.0.0.1:8003", "127.0.0.1:8003", None),
     ]
 
 
@@ -357,6 +384,12 @@ def test_the_flag_knows_localhost() -> None:
         ("[fd00::zz]:8000", "cannot be resolved"),
         ("a" * 300 + ":80", "cannot be resolved"),
         ("10.0.0.1:80,10.0.0.1:80", "twice"),
+        ("10.0.0.1:80-90,10.0.0.1:85", r"10\.0\.0\.1:85 is there twice"),
+        ("10.0.0.1:90-80", "no range of 1 to 256 ports"),
+        ("10.0.0.1:1-60000", "no range of 1 to 256 ports"),
+        ("10.0.0.1:80-", "not a port"),
+        ("10.0.0.1:-80", "not a port"),
+        ("10.0.0.1:80-82-84", "not a port"),
     ],
 )
 def test_nonsense_in_the_flag_is_refused(text: str, why: str) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from endpoint_picker.core.endpoints import Endpoint
 from endpoint_picker.core.errors import ConfigError
-from endpoint_picker.datalayer import records
+from endpoint_picker.datalayer import pods, records, values
 
 
 def entry(**changes: Any) -> dict[str, Any]:
@@ -153,7 +153,7 @@ VALUES = st.recursive(
 )
 def test_a_host_is_a_name_or_an_address(written: str, expected: str) -> None:
     document = {"endpoints": [entry(address=written)]}
-    assert records.read(document, "pool.yaml", records.host).endpoints[0].address == expected
+    assert records.read(document, "pool.yaml", values.host).endpoints[0].address == expected
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_host_is_a_name_or_an_address(written: str, expected: str) -> None:
 )
 def test_what_is_neither_is_refused(written: Any, text: str) -> None:
     with pytest.raises(ConfigError, match=rf"pool.yaml: endpoints\[0\]\.address: .*{text}"):
-        records.read({"endpoints": [entry(address=written)]}, "pool.yaml", records.host)
+        records.read({"endpoints": [entry(address=written)]}, "pool.yaml", values.host)
 
 
 @settings(max_examples=150, deadline=None)
@@ -182,7 +182,7 @@ def test_what_is_neither_is_refused(written: Any, text: str) -> None:
     st.lists(
         VALUES
         | st.fixed_dictionaries(
-            {}, optional={key: VALUES | st.sampled_from(["10.0.0.1", 8000]) for key in records.ENTRY_KEYS}
+            {}, optional={key: VALUES | st.sampled_from(["10.0.0.1", 8000]) for key in pods.ENTRY_KEYS}
         ),
         max_size=3,
     )
