@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from endpoint_picker.config import load
-from endpoint_picker.core.attributes import UncachedTokens
+from endpoint_picker.core.attributes import UncachedTokens, prefix_match
 from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import EndpointTable, Gauges
 from endpoint_picker.core.errors import ConfigError, ResourceExhausted
@@ -134,13 +134,33 @@ def test_row_10_an_alpha_plugin_needs_the_flag() -> None:
     assert assembled(document, allow_experimental=True).instances
 
 
-@pytest.mark.parametrize("row", [11, 12])
-def test_rows_11_and_12_deciders_are_not_in_this_version(row: int) -> None:
-    """Later: 0 uncached tokens never disaggregate; a decider reads the producer that is configured (on
-    purpose: the reference's reads one of a fixed name)."""
-    decider = plugin("prefix-based-pd-decider", nonCachedTokens=0 if row == 11 else 16)
-    said = refusal({"plugins": [decider]})
-    assert "plugin type 'prefix-based-pd-decider' is not in this version" in said
+def stages(*producers: Document, **decider: int) -> Document:
+    """Prefill and decode, with a decider that goes by the prefix."""
+    return {
+        "plugins": [
+            plugin("disagg-profile-handler", deciders={"prefill": "prefix-based-pd-decider"}),
+            plugin("prefix-based-pd-decider", **decider),
+            *map(plugin, ("prefill-filter", "decode-filter")),
+            *producers,
+        ],
+        "schedulingProfiles": profiles(prefill=placed("prefill-filter"), decode=placed("decode-filter")),
+    }
+
+
+@pytest.mark.parametrize(("least", "prefilled"), [({}, False), ({"nonCachedTokens": 16}, True)])
+def test_row_11_zero_uncached_tokens_never_disaggregate(least: dict[str, int], prefilled: bool) -> None:
+    table = table_of([Gauges()] * 2, [{"llm-d.ai/role": role} for role in ("decode", "prefill")])
+    decision = picked(stages(**least), table)
+    assert decision.endpoint.name == "pod-0"
+    assert (decision.prefill is not None) == prefilled
+
+
+def test_row_12_a_decider_reads_the_producer_that_is_configured_on_purpose() -> None:
+    """The reference adds one of a fixed name, and its deciders read that."""
+    document = stages(plugin("approx-prefix-cache-producer", "exact"), nonCachedTokens=16)
+    assembly = assembled(document)
+    assert names(assembly.producers) == ["token-producer", "exact", "inflight-load-producer"]
+    assert assembly.match == prefix_match("exact")
 
 
 def test_row_13_small_blocks_are_made_64() -> None:

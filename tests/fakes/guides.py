@@ -173,8 +173,17 @@ schedulingProfiles:
 - name: decode
   plugins: [{pluginRef: decode-filter}, {pluginRef: active-request-scorer}]
 """,
-        {},
+        {
+            "prefill": {
+                "prefill-filter": None,
+                "prefix-cache-affinity-filter": None,
+                "token-load-scorer": 1.0,
+                "max-score-picker": None,
+            },
+            "decode": {"decode-filter": None, "active-request-scorer": 1.0, "max-score-picker": None},
+        },
         NEW,
+        parameters={"disagg-profile-handler": {"disaggregation": "sidecar", "stageOrder": "decode-first"}},
     ),
     "prefill and decode with tiers": Guide(
         """
@@ -240,8 +249,100 @@ schedulingProfiles:
 plugins:
 - {type: disagg-profile-handler, parameters: {deciderPluginName: always-disagg-pd-decider}}
 - type: always-disagg-pd-decider
+- type: prefix-cache-scorer
+- type: queue-scorer
+- type: active-request-scorer
+schedulingProfiles:
+- name: prefill
+  plugins:
+  - {pluginRef: prefix-cache-scorer, weight: 3}
+  - {pluginRef: queue-scorer, weight: 2}
+  - {pluginRef: active-request-scorer, weight: 2}
+- {name: decode, plugins: [{pluginRef: active-request-scorer}]}
 """,
-        {},
+        {
+            "prefill": {
+                "prefix-cache-scorer": 3.0,
+                "queue-scorer": 2.0,
+                "active-request-scorer": 2.0,
+                "max-score-picker": None,
+            },
+            "decode": {"active-request-scorer": 1.0, "max-score-picker": None},
+        },
+        parameters={
+            "disagg-profile-handler": {
+                "deciders": {"prefill": "always-disagg-pd-decider", "encode": ""},
+                "deciderPluginName": None,
+            }
+        },
+    ),
+    "long contexts, prefill and decode": Guide(
+        """
+plugins:
+- {type: disagg-profile-handler, parameters: {deciders: {prefill: always-disagg-pd-decider}}}
+- type: always-disagg-pd-decider
+- type: prefill-filter
+- type: decode-filter
+- {type: context-length-aware, parameters: {enableFiltering: true}}
+schedulingProfiles:
+- {name: prefill, plugins: [{pluginRef: prefill-filter}, {pluginRef: context-length-aware, weight: 2}]}
+- {name: decode, plugins: [{pluginRef: decode-filter}, {pluginRef: context-length-aware, weight: 2}]}
+""",
+        {
+            stage: {f"{stage}-filter": None, "context-length-aware": 2.0, "max-score-picker": None}
+            for stage in ("prefill", "decode")
+        },
+    ),
+    "roles by another label": Guide(
+        """
+plugins:
+- type: label-selector-filter
+  name: encoders
+  parameters: {matchLabels: {role: encode}}
+- {type: label-selector-filter, name: prefillers, parameters: {matchLabels: {role: prefill}}}
+- {type: label-selector-filter, name: decoders, parameters: {matchLabels: {role: decode}}}
+- type: approx-prefix-cache-producer
+  parameters: {autoTune: false, blockSizeTokens: 5, maxPrefixTokensToMatch: 1280}
+- type: prefix-cache-scorer
+- type: always-disagg-multimodal-decider
+- {type: prefix-based-pd-decider, parameters: {nonCachedTokens: 8, promptTokens: 0}}
+- type: disagg-profile-handler
+  parameters: {deciders: {prefill: prefix-based-pd-decider, encode: always-disagg-multimodal-decider}}
+schedulingProfiles:
+- {name: encode, plugins: [{pluginRef: encoders}]}
+- {name: prefill, plugins: [{pluginRef: prefillers}, {pluginRef: prefix-cache-scorer}]}
+- {name: decode, plugins: [{pluginRef: decoders}, {pluginRef: prefix-cache-scorer}]}
+""",
+        {
+            "encode": {"encoders": None, "max-score-picker": None},
+            "prefill": {"prefillers": None, "prefix-cache-scorer": 1.0, "max-score-picker": None},
+            "decode": {"decoders": None, "prefix-cache-scorer": 1.0, "max-score-picker": None},
+        },
+        parameters={
+            "prefix-based-pd-decider": {
+                "nonCachedTokens": 8,
+                "prefixMatchInfoProducerName": "approx-prefix-cache-producer",
+            }
+        },
+    ),
+    "two stages as they were": Guide(
+        """
+plugins:
+- {type: pd-profile-handler, parameters: {primaryPort: 8000, prefixPluginType: prefix-cache-scorer}}
+- {type: prefix-based-pd-decider, parameters: {nonCachedTokens: 16}}
+- type: prefill-header-handler
+- type: prefill-filter
+- type: decode-filter
+schedulingProfiles:
+- {name: prefill, plugins: [{pluginRef: prefill-filter}]}
+- {name: decode, plugins: [{pluginRef: decode-filter}]}
+""",
+        {stage: {f"{stage}-filter": None, "max-score-picker": None} for stage in ("prefill", "decode")},
+        OLD,
+        parameters={
+            "pd-profile-handler": {"deciderPluginName": "prefix-based-pd-decider", "primaryPort": 8000},
+            "disagg-headers-handler": {"prefillProfile": "prefill", "encodeProfile": "encode"},
+        },
     ),
     "wide, with precise prefixes": Guide(
         """
@@ -431,6 +532,15 @@ schedulingProfiles:
 }
 
 _PREFIX: Final = {"decode-filter": None, "prefix-cache-scorer": 2.0, "max-score-picker": None}
+_STAGES: Final[Wiring] = {
+    stage: {
+        f"{stage}-filter": None,
+        "prefix-cache-scorer": 2.0,
+        "queue-scorer": 1.0,
+        "max-score-picker": None,
+    }
+    for stage in ("prefill", "decode")
+}
 SAMPLES: Final[Mapping[str, Wiring]] = {
     "dp-epp-config": {"default": _PREFIX},
     "epp-burst-prefix-cache-config": {"default": {**_PREFIX, "load-aware-scorer": 1.0}},
@@ -440,11 +550,25 @@ SAMPLES: Final[Mapping[str, Wiring]] = {
     },
     "epp-mm-embeddings-cache-config": {},
     "epp-precise-prefix-cache-config": {},
-    "pd-epp-config": {},
-    "pd-topology-epp-config": {},
+    "pd-epp-config": _STAGES,
+    "pd-topology-epp-config": {
+        **_STAGES,
+        "prefill": {
+            **_STAGES["prefill"],
+            "topology-affinity-filter": None,
+            "topology-affinity-scorer": 1.0,
+        },
+    },
     "probabilistic-admitter-epp-config": {"default": {"random-picker": None}},
-    "sim-e-p-d-epp-config": {},
-    "sim-e-pd-epp-config": {},
+    "sim-e-p-d-epp-config": {
+        "encode": {"encode-filter": None, "max-score-picker": None},
+        "prefill": {"prefill-filter": None, "queue-scorer": 1.0, "max-score-picker": None},
+        "decode": {"decode-filter": None, "queue-scorer": 1.0, "max-score-picker": None},
+    },
+    "sim-e-pd-epp-config": {
+        "encode": {"encode-filter": None, "max-score-picker": None},
+        "decode": {"decode-filter": None, "max-score-picker": None},
+    },
     "sim-epp-config": {"default": _PREFIX},
     "sim-epp-gpu-config": {
         "default": {
@@ -458,7 +582,7 @@ SAMPLES: Final[Mapping[str, Wiring]] = {
     "sim-epp-kvcache-config": {},
     "sim-epp-no-hit-lru": {},
     "sim-epp-tokenizer-vllm-http-config": {},
-    "sim-pd-epp-config": {},
+    "sim-pd-epp-config": _STAGES,
     "sim-program-aware-config": {},
     "soft-reflective-ceiling-epp-config": {},
 }

@@ -18,13 +18,18 @@ def fields(prefill: ProfileResult | None, encode: ProfileResult | None) -> Itera
 
 
 def prefilled_elsewhere(result: ProfileResult | None, decode: ProfileResult) -> ProfileResult | None:
-    """A prefill's result; None where the endpoint that decodes was picked, which prefills by itself then."""
-    return None if result is None or result.rows[0] == decode.rows[0] else result
+    """A prefill's result; None where whoever decodes was picked, and prefills by itself then.
+
+    Ranks behind one port count as one: a proxy would ask itself.
+    """
+    own = decode.endpoints[0].host_port
+    return None if result is None or result.endpoints[0].host_port == own else result
 
 
 def encoded_elsewhere(result: ProfileResult | None, decode: ProfileResult) -> ProfileResult | None:
     """The same for encoding; several endpoints may share it, the one that decodes among them."""
-    return None if result is None or {*result.rows} == {decode.rows[0]} else result
+    own = decode.endpoints[0].host_port
+    return None if result is None or {each.host_port for each in result.endpoints} == {own} else result
 
 
 class DisaggHeaders(Plugin):
