@@ -274,13 +274,17 @@ async def test_a_rank_that_the_page_lacks_is_told_of_and_the_others_count(
     assert 'no load with engine="2"' in record.getMessage()
 
 
-async def test_one_busy_rank_keeps_the_page_of_all_at_the_full_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("in_flight", [0, 1])
+async def test_one_busy_rank_keeps_the_page_of_all_at_the_full_rate(
+    in_flight: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("endpoint_picker.datalayer.rounds.IDLE_INTERVAL", 1e9)
-    async with Engine(page([Load()] * 3)) as engine, scraping() as scraped:
+    seen_by_others = Load(running=1 - in_flight)
+    async with Engine(page([Load(), Load(), seen_by_others])) as engine, scraping() as scraped:
         scraped.table.stale_after = 1e12
         scraped.members(*ranks_of(engine.port, 3))
         assert await scraped.scraper.first_pass(10)
-        scraped.table.in_flight[2] = 1
+        scraped.table.in_flight[2] = in_flight
         await until(lambda: engine.scrapes >= 5)
 
 
