@@ -13,8 +13,6 @@ from bench.simulator.sequence import Phase, Sequence
 class Batch:
     """Prompts being computed and sequences being decoded, over one block cache."""
 
-    __slots__ = ("_cache", "_decoding", "_prefilling", "_size", "_tick", "_wheel", "context", "running")
-
     def __init__(self, config: EngineConfig, cache: BlockCache) -> None:
         self._cache, self._size = cache, config.block_size
         self.running: dict[Sequence, None] = {}

@@ -11,7 +11,6 @@ that their contents are there; then a single token is left to compute.
 
 import random
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 
@@ -158,7 +157,10 @@ class Engine:
         duration = self._duration(prompt_tokens, batch.decoding, batch.context + reads)
         decoded, finished = batch.advance(ending, ready, now + duration)
         for sequence in finished:
-            self._end(sequence)
+            if sequence.keep:
+                self.transfers.keep(sequence)
+            else:
+                holdings.vacate(self.cache, sequence)
         # Blocks kept or awaiting contents can leave no room for the queue: nothing to do until one goes.
         self._blocked = not (prompt_tokens or decoded or preempted or fetching)
         return StepOutcome(duration, prompt_tokens, ready, decoded, finished, preempted, fetching)
@@ -238,14 +240,8 @@ class Engine:
             sequence.external = missing
             self.transfers.hits += missing
 
-    def _requeue(self, sequences: Iterable[Sequence]) -> None:
+    def _requeue(self, sequences: list[Sequence]) -> None:
         """Back to the head of the queue; everything, generated tokens too, is computed again later."""
         for sequence in sequences:
             self._waiting[sequence] = None
             self._waiting.move_to_end(sequence, last=False)
-
-    def _end(self, sequence: Sequence) -> None:
-        if sequence.keep:
-            self.transfers.keep(sequence)
-        else:
-            holdings.vacate(self.cache, sequence)

@@ -35,11 +35,14 @@ class Messages:
     def body(self) -> dict[str, Any]:
         """The whole answer."""
         choice = self._job.choices[0]
-        return {
+        told = {
             **self._message([{"type": "text", "text": choice.text}]),
             "stop_reason": _STOP[choice.reason],
             "usage": self._usage(len(choice.output)),
         }
+        if self._job.handover:
+            told["kv_transfer_params"] = self._job.handover
+        return told
 
     def opening(self) -> bytes:
         """The empty message and its only block."""

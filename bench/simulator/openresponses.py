@@ -107,6 +107,7 @@ class Responses:
             "tool_choice": "auto",
             "tools": self._request.tools or [],
             "usage": usage,
+            "kv_transfer_params": self._job.handover,
         }
 
     def _usage(self) -> dict[str, Any]:

@@ -47,11 +47,11 @@ class Replica:
     def submit(self, ticket: Ticket) -> None:
         """Queue a ticket's sequence; it joins at the next step."""
         sequence = ticket.sequence
-        if self.connector and ticket.source:
-            sequence.fetch = True
-            self.connector.expect(ticket, ticket.source)
+        sequence.fetch = self.connector is not None and ticket.source is not None
         self.engine.submit(sequence, self.clock.now)
         self._tickets[sequence] = ticket
+        if self.connector and ticket.source:
+            self.connector.expect(ticket, ticket.source)
         self.wake()
 
     def abort(self, ticket: Ticket) -> None:

@@ -12,8 +12,6 @@ from bench.simulator.sequence import Phase, Sequence
 class Transfers:
     """Prompts on their way in, and finished ones kept for others."""
 
-    __slots__ = ("_cache", "_size", "fetched", "fetching", "hits", "kept", "queries")
-
     def __init__(self, cache: BlockCache, block_size: int) -> None:
         self._cache, self._size = cache, block_size
         self.fetching: dict[Sequence, None] = {}

@@ -3,17 +3,26 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
 
-from bench.simulator.config import EngineConfig, ReplicaConfig
+from bench.simulator.config import EngineConfig, ReplicaConfig, TransferConfig
 from bench.simulator.running import running
 
 SMALL = ReplicaConfig(
     engine=EngineConfig(block_size=32, num_blocks=256), model="tiny", max_model_len=4096, speed=100.0
 )
+
+CONNECTED = replace(SMALL, transfer=TransferConfig(port=0))
+"""Replicas that fetch from each other."""
+PREFILL: dict[str, Any] = {
+    "do_remote_decode": True,
+    "do_remote_prefill": False,
+    **dict.fromkeys(("remote_engine_id", "remote_block_ids", "remote_host", "remote_port")),
+}
+"""The `kv_transfer_params` of a prefill leg."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +75,19 @@ async def replica(config: ReplicaConfig = SMALL) -> AsyncIterator[Client]:
     """One running replica and a client for it."""
     async with running([config]) as ports, aiohttp.ClientSession() as session:
         yield Client(session, f"http://127.0.0.1:{ports[0]}")
+
+
+@asynccontextmanager
+async def replicas(*configs: ReplicaConfig) -> AsyncIterator[list[Client]]:
+    """Several running replicas and a client for each."""
+    async with running(configs) as ports, aiohttp.ClientSession() as session:
+        yield [Client(session, f"http://127.0.0.1:{port}") for port in ports]
+
+
+async def prefill(client: Client, path: str, body: Any, **headers: str) -> tuple[Any, dict[str, Any]]:
+    """The prefill leg of a request: the answer, and the body of its decode leg."""
+    first = body | {"max_tokens": 1, "stream": False, "kv_transfer_params": PREFILL}
+    first.pop("stream_options", None)
+    status, answer = await client.post(path, first, **headers)
+    assert status == 200, answer
+    return answer, body | {"kv_transfer_params": answer["kv_transfer_params"]}

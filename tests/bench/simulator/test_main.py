@@ -8,7 +8,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from bench.simulator.__main__ import configs, main, parser
+from bench.simulator.__main__ import main
+from bench.simulator.flags import parser
+from bench.simulator.fleet import configs
 
 ROOT = Path(__file__).parents[3]
 
