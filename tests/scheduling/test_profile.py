@@ -90,6 +90,45 @@ def test_totals_are_weighted_sums_of_clamped_scores() -> None:
     assert result.profile == "default"
 
 
+@pytest.mark.parametrize(
+    ("scores", "clamped"),
+    [
+        ([0.5, 1.5, 0.0, 1.0, 0.25], [0.5, 1.0, 0.0, 1.0, 0.25]),
+        ([0.5, -1.5, 0.0, 1.0, 0.25], [0.5, 0.0, 0.0, 1.0, 0.25]),
+        ([0.5, np.nan, 0.0, 1.0, 0.25], [0.5, 0.0, 0.0, 1.0, 0.25]),
+        ([np.inf, -np.inf, np.nan, 1.0, 0.25], [1.0, 0.0, 0.0, 1.0, 0.25]),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_one_scorer_that_leaves_its_range_is_clamped_and_others_keep_theirs(
+    scores: list[float], clamped: list[float], first: bool
+) -> None:
+    good = np.array([0.0, 1.0, 0.25, 0.5, 0.75])
+    scorers = [(Says(np.array(scores)), 2.0), (Says(good), 1.0)]
+    totals = run(profile_of(scorers=scorers if first else scorers[::-1])).totals
+    assert totals.tolist() == (2.0 * np.array(clamped) + good).tolist()
+
+
+def test_totals_are_kept_when_later_requests_are_scored() -> None:
+    asked = iter([0.1, 0.2, 0.3])
+    profile = profile_of(scorers=[(Says(lambda candidates: np.full(len(candidates), next(asked))), 2.0)])
+    results = [run(profile), run(profile, [0, 3]), run(profile)]
+    assert [result.totals.tolist() for result in results] == [[0.2] * 5, [0.4] * 2, [0.6] * 5]
+
+
+def test_any_number_of_candidates_can_follow_another() -> None:
+    table = table_of([Gauges()] * 100)
+    profile = profile_of(scorers=[(Says(lambda candidates: candidates.rows / 100.0), 1.0)])
+    for size in [*range(1, 101), *range(100, 0, -1)]:
+        result = profile.run(request_with(table), candidates_of(table, range(size)))
+        assert result.totals.tolist() == (np.arange(size) / 100.0).tolist()
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.longdouble])
+def test_scores_may_be_floats_of_any_size(kind: type[Any]) -> None:
+    assert run(profile_of(scorers=[(Says(np.full(5, 0.5, kind)), 3.0)])).totals.tolist() == [1.5] * 5
+
+
 def test_without_scorers_all_are_equal() -> None:
     assert run(profile_of()).totals.tolist() == [0.0] * 5
 
