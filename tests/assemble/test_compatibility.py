@@ -139,7 +139,7 @@ def stages(*producers: Document, **decider: int) -> Document:
     return {
         "plugins": [
             plugin("disagg-profile-handler", deciders={"prefill": "prefix-based-pd-decider"}),
-            plugin("prefix-based-pd-decider", **decider),
+            plugin("prefix-based-pd-decider", "", **decider),
             *map(plugin, ("prefill-filter", "decode-filter")),
             *producers,
         ],

@@ -62,7 +62,7 @@ PAIR = (plugin("always-disagg-pd-decider", "yes"), plugin("queue-scorer"))
         ),
         (
             document(deciding("queue-scorer"), *PAIR),
-            "decider 'queue-scorer' of the prefill stage is a queue-scorer, which decides nothing; valid: yes",
+            "'queue-scorer' of the prefill stage is a queue-scorer, which decides nothing; valid: yes",
         ),
         (
             document(deciding("queue-scorer"), plugin("queue-scorer")),
