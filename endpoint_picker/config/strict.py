@@ -34,6 +34,8 @@ _WORDS: Final = {
 """The library's names of types → what a person calls them."""
 _TYPE: Final = re.compile(rf"`({'|'.join(_WORDS)})`")
 _PATH: Final = re.compile(r" - at `(key in )?\$([^`]*)`$")
+_NO_CHOICE: Final = re.compile(r"^Invalid enum value (['\"])(.*)\1$", re.DOTALL)
+_STEP: Final = re.compile(r"\.\.\.|[^.\[\]]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ def decode(value: Any, schema: type[S], *, where: str | Place, lenient: bool = F
         return msgspec.convert(known, schema, dec_hook=units.decode)
     except msgspec.ValidationError as error:
         path, text = _located(str(error), place.path)
+        text = _with_choices(text, inspect.type_info(schema), path.removeprefix(place.path))
         raise ConfigError(place.told(f"{path}: {text}" if path else text, path)) from error
 
 
@@ -124,3 +127,22 @@ def _located(message: str, path: str) -> tuple[str, str]:
     inner = found[2] if found else ""
     text = _TYPE.sub(lambda name: _WORDS[name[1]], message[: found.start()] if found else message)
     return path + inner if path else inner.removeprefix("."), text
+
+
+def _with_choices(message: str, kind: inspect.Type, path: str) -> str:
+    """The message; where a text is none of those that may stand there, with the ones that may."""
+    wrong = _NO_CHOICE.search(message)
+    if wrong is None:
+        return message
+    for step in _STEP.findall(path):
+        struct, item = _shapes(kind)
+        fields = {field.encode_name: field.type for field in struct.fields} if struct else {}
+        if step in fields:
+            kind = fields[step]
+        elif isinstance(item, inspect.DictType):
+            kind = item.value_type
+        elif isinstance(item, inspect.VarTupleType | inspect.ListType):
+            kind = item.item_type
+    options = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    valid = [str(value) for each in options if isinstance(each, inspect.LiteralType) for value in each.values]
+    return hints.with_hint(f"'{wrong[2]}' is not right here", wrong[2], valid)

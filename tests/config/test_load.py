@@ -4,7 +4,7 @@ import json
 import logging
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -263,6 +263,35 @@ def test_wrong_parameters_name_the_plugin_and_the_key(value: Any, rest: str) -> 
     with pytest.raises(ConfigError) as caught:
         load.parameters(given_block(value), Sample, source="epp.yaml")
     assert str(caught.value) == f'epp.yaml: plugin "mine" (type sample-type): {rest}'
+
+
+class Choice(Parameters, frozen=True):
+    mode: Literal["fast", "slow"] = "fast"
+
+
+class Choices(Parameters, frozen=True):
+    top: Literal["up", "down"] | None = None
+    listed: tuple[Choice, ...] = ()
+    named: dict[str, Choice] = {}  # noqa: RUF012 a struct copies its default
+    deep: Choice | None = None
+
+
+@pytest.mark.parametrize(
+    ("value", "rest"),
+    [
+        ({"top": "sideways"}, "parameters.top: 'sideways' is not right here; valid: down, up"),
+        ({"listed": [{}, {"mode": "slo"}]}, "parameters.listed[1].mode: 'slo' is not right here; "),
+        ({"named": {"x": {"mode": "it's"}}}, "mode: 'it's' is not right here; valid: fast, slow"),
+        (
+            {"deep": {"mode": "fats"}},
+            "parameters.deep.mode: 'fats' is not right here; did you mean \"fast\"?",
+        ),
+    ],
+)
+def test_a_wrong_choice_is_answered_with_what_there_is(value: Any, rest: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load.parameters(given_block(value), Choices, source="epp.yaml")
+    assert rest in str(caught.value)
 
 
 def test_lenient_parameters_warn(caplog: pytest.LogCaptureFixture) -> None:
