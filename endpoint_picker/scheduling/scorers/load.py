@@ -161,10 +161,11 @@ def spread(load: Vector) -> Vector:
     """1 for the least loaded, 0 for the most loaded, linear in between; all equal → 1."""
     if not load.size:
         return load
-    # argmax and indexing take a third of the time of max.
-    most, least = load[load.argmax()], load[load.argmin()]
-    if most == least:
+    # argmax and indexing take a third of the time of max. `[most, ...]` is an array, which a ufunc takes as
+    # it is; to convert a number takes half as long again.
+    most, least = load.argmax(), load.argmin()
+    if load[most] == load[least]:
         return np.ones(len(load))
-    scores: Vector = most - load
-    scores /= most - least
+    below = load[most, ...] - load
+    scores: Vector = below / below[least, ...]
     return scores
