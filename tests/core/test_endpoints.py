@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from endpoint_picker.core.endpoints import Endpoint, EndpointTable, Gauges, join_host_port
@@ -72,6 +72,7 @@ def test_endpoints_are_found_by_ip_and_by_ip_and_port() -> None:
     assert table.rows_at("10.0.0.9:1") == ()
 
 
+@settings(deadline=None)
 @given(st.lists(st.sets(st.integers(0, 60)), max_size=8))
 def test_the_table_holds_exactly_the_last_list(lists: list[set[int]]) -> None:
     table = EndpointTable(capacity=2)
