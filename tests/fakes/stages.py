@@ -83,7 +83,7 @@ class Pool:
     def handler(self, kind: type[Staged], deciders: Mapping[str, Decider], **parameters: Any) -> Staged:
         """A handler, named h, with its deciders."""
         made = configured(kind, self.table, parameters, name="h")
-        handler = kind("h", made.parameters, self.wiring)  # type: ignore[call-arg, arg-type]
+        handler = kind("h", made.parameters, self.wiring)  # type: ignore[call-arg]
         handler.connect(deciders)
         return handler
 
