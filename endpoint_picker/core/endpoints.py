@@ -5,6 +5,7 @@ under a new generation, so that whoever remembers a row can tell that it now mea
 All of it lives on one thread (the event loop); nothing here locks or waits.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
@@ -330,6 +331,14 @@ class Candidates:
 
     def __iter__(self) -> Iterator[Endpoint]:
         return (self.table[row] for row in self.rows.tolist())
+
+    def holds(self, row: int) -> bool:
+        """Whether this row is among them."""
+        table, rows = self.table, self.rows
+        if rows is table._live:  # nobody has been left out: no need to search
+            return 0 <= row < table.capacity and table._endpoints[row] is not None
+        place = bisect_left(rows, row)
+        return place < len(rows) and rows.item(place) == row
 
     def where(self, mask: Mask) -> "Candidates":
         """Only those for which the mask, shape (n,), is true."""

@@ -153,6 +153,17 @@ def test_a_mask_keeps_the_row_order() -> None:
     assert len(kept) == 2
 
 
+def test_candidates_hold_the_rows_that_no_mask_took() -> None:
+    table = table_of(5)
+    table.replace([replica(number) for number in (0, 2, 3, 4)])
+    everybody = table.candidates(0.0)
+    some = everybody.where(np.array([False, True, False, True]))
+    rows = range(-20, 20)
+    assert [row for row in rows if everybody.holds(row)] == [0, 2, 3, 4]
+    assert [row for row in rows if some.holds(row)] == [2, 4]
+    assert not some.where(np.array([False, False])).holds(2)
+
+
 def test_a_further_fact_is_forgotten_with_its_endpoint_and_grows_with_the_table() -> None:
     table = EndpointTable(capacity=1)
     table.replace([Endpoint("a", "10.0.0.1", 1)])
