@@ -17,6 +17,7 @@ import numpy.typing as npt
 from endpoint_picker.core import adapters, wire
 from endpoint_picker.core.adapters import Adapters
 from endpoint_picker.core.objectives import Objectives
+from endpoint_picker.core.records import record
 
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -315,7 +316,7 @@ def _same_place(old: Endpoint, new: Endpoint | None) -> bool:
 class Candidates:
     """The endpoints that may still be picked for one request: rows of the table, in row order."""
 
-    __slots__ = ("_looked", "_stale", "now", "rows", "table")
+    __slots__ = ("_looked", "_seen", "now", "rows", "table")
 
     def __init__(self, table: EndpointTable, rows: Rows, now: float) -> None:
         self.table = table
@@ -324,7 +325,7 @@ class Candidates:
         self.now = now
         """Time of the decision (seconds, monotonic clock)."""
         self._looked = False
-        self._stale: Mask | None = None
+        self._seen: _Sight | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -379,31 +380,49 @@ class Candidates:
         average is never picked, and it would be left out for ever while the others queue. With no
         telemetry at all the ledger alone decides.
         """
-        stale = self._out_of_date() if dated else None
-        if stale is None and not _has_nan(values):
+        sight = self._sight() if dated else None
+        known = values if sight is None else values[sight.seen]
+        if _has_nan(known):
+            unknown = np.isnan(values)
+            if sight is not None:
+                unknown[sight.unseen] = True
+            sight = _sight_of(unknown)
+            known = values[sight.seen]
+        if sight is None:
             return values
-        unknown = np.isnan(values) if stale is None else np.isnan(values) | stale
-        unseen, seen = unknown.nonzero()[0], (~unknown).nonzero()[0]
         own: Vector = self.table.in_flight[self.rows].astype(np.float64)
         # One more than we have in flight there: what nobody can see is never better than idle.
-        ours = own[unseen] + 1.0
-        floor = ours if at_least is None else at_least
-        if not len(seen):
-            values[unseen] = floor
+        ours = own[sight.unseen] + 1.0
+        if not len(known):
+            values[sight.unseen] = ours if at_least is None else at_least
             return values
-        known = values[seen]
-        spared = ours < _mean(own[seen])
-        values[unseen] = np.where(spared, known[known.argmin()], np.maximum(floor, _mean(known)))
+        average = _mean(known)
+        values[sight.unseen] = np.maximum(ours, average) if at_least is None else max(at_least, average)
+        spared = sight.unseen[ours < _mean(own[sight.seen])]
+        if len(spared):
+            values[spared] = known[known.argmin()]
         return values
 
-    def _out_of_date(self) -> Mask | None:
-        """Whose reading counts no longer, shape (n,); None where all count."""
+    def _sight(self) -> "_Sight | None":
+        """Whose reading counts; None where all do."""
         if not self._looked:
             self._looked = True
             read, limit = self.table.updated_at[self.rows], self.now - self.table.stale_after
             if len(read) and read[read.argmin()] <= limit:
-                self._stale = read <= limit
-        return self._stale
+                self._seen = _sight_of(read <= limit)
+        return self._seen
+
+
+@record
+class _Sight:
+    """Places of candidates whose gauge is known, and of the others."""
+
+    seen: Rows
+    unseen: Rows
+
+
+def _sight_of(unknown: Mask) -> _Sight:
+    return _Sight((~unknown).nonzero()[0], unknown.nonzero()[0])
 
 
 _HALF: Final = 0.5
