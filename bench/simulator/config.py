@@ -66,9 +66,9 @@ class TransferConfig:
             raise ValueError(f"kv_bytes_per_token is {self.bytes_per_token}; it must be 1 or more")
         if not 0.0 < self.bandwidth < math.inf:
             raise ValueError(f"kv_bandwidth is {self.bandwidth}; it must be more than 0 bytes a second")
-        for name in ("lease_s", "latency_s"):
-            if not 0.0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"kv_{name} is {getattr(self, name)}; it must be 0 or more seconds")
+        for name, value in (("lease_seconds", self.lease_s), ("transfer_latency", self.latency_s)):
+            if not 0.0 <= value < math.inf:
+                raise ValueError(f"kv_{name} is {value}; it must be 0 or more seconds")
 
     def seconds(self, tokens: int) -> float:
         """What it takes to fetch that many tokens."""

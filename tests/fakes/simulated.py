@@ -15,8 +15,8 @@ SMALL = ReplicaConfig(
     engine=EngineConfig(block_size=32, num_blocks=256), model="tiny", max_model_len=4096, speed=100.0
 )
 
-CONNECTED = replace(SMALL, transfer=TransferConfig(port=0))
-"""Replicas that fetch from each other."""
+CONNECTED = replace(SMALL, transfer=TransferConfig(port=0, lease_s=6000.0))
+"""Replicas that fetch from each other; a lease lasts for a minute of the wall clock."""
 PREFILL: dict[str, Any] = {
     "do_remote_decode": True,
     "do_remote_prefill": False,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import simulated
-from tests.fakes.simulated import Client
+from tests.fakes.simulated import CONNECTED, Client
 
 GOLDEN = Path(__file__).parents[3].parent / "shared" / "golden" / "vllm-0.32.0"
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the recordings of vLLM are not here")
@@ -140,3 +140,69 @@ async def test_series_have_the_recorded_labels_and_buckets(client: Client) -> No
 
     want = series((GOLDEN / "metrics.txt").read_text())
     assert series((await client.get("/metrics"))[1]) == want
+
+
+# === prefill here, decode there ===
+
+
+@pytest.fixture(scope="module")
+def exchanges() -> list[dict[str, Any]]:
+    loaded: list[dict[str, Any]] = json.loads((GOLDEN / "nixl.json").read_text())
+    return loaded
+
+
+@pytest.mark.parametrize("number", range(4))
+async def test_an_exchange_goes_as_recorded(number: int, exchanges: list[dict[str, Any]]) -> None:
+    assert len(exchanges) == 4
+    want = exchanges[number]
+    path, headers = want["path"], {"X-Request-Id": "r-1"}
+    async with simulated.replicas(CONNECTED, CONNECTED) as (prefill, decode):
+        status, got = await prefill.post(path, want["prefill_request"], **headers)
+        assert (status, shape(got)) == (200, shape(want["prefill_response"]))
+        assert got["choices"][0]["finish_reason"] == "length"
+        params, recorded = got["kv_transfer_params"], want["prefill_response"]["kv_transfer_params"]
+        check_handover(params, recorded, got["usage"]["prompt_tokens"])
+        second = want["decode_request"] | {"kv_transfer_params": params}
+        if second["stream"]:
+            chunks = await decode.stream(path, second)
+            events = simulated.events(want["decode_response"])
+            assert [shape(each) for each in chunks] == [shape(each) for each in events]
+            details, expected = (each[-2]["usage"]["prompt_tokens_details"] for each in (chunks, events))
+        else:
+            status, answer = await decode.post(path, second, **headers)
+            whole = json.loads(want["decode_response"])
+            assert (status, shape(answer)) == (want["decode_status"], shape(whole))
+            assert answer["id"] == whole["id"]
+            details, expected = (each["usage"]["prompt_tokens_details"] for each in (answer, whole))
+        assert details == expected
+
+
+def check_handover(got: dict[str, Any], want: dict[str, Any], tokens: int) -> None:
+    """What a machine does not decide is as recorded; the rest fits together."""
+    own = {"remote_block_ids", "remote_engine_id", "remote_request_id", "remote_port", "remote_num_tokens"}
+    assert {key: value for key, value in got.items() if key not in own} == {
+        key: value for key, value in want.items() if key not in own
+    }
+    assert got["remote_num_tokens"] == tokens
+    assert [len(group) for group in got["remote_block_ids"]] == [-(-tokens // 32)]
+    # The name ends in eight random digits, before which a completion has the number of its prompt.
+    hidden = [re.sub(r"[0-9a-f]{8}$", "*", each["remote_request_id"]) for each in (got, want)]
+    assert hidden[0] == hidden[1]
+    assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", got["remote_engine_id"])
+
+
+async def test_a_connector_adds_its_families_to_the_page() -> None:
+    async with simulated.replica(CONNECTED) as client:
+        got = families((await client.get("/metrics"))[1])
+    want = families((GOLDEN / "metrics.txt").read_text())
+    own = {name: kind for name, (kind, _) in got.items() if name not in want and "_created" not in name}
+    assert own == {
+        "vllm:nixl_num_failed_transfers_total": "counter",
+        "vllm:nixl_num_failed_notifications_total": "counter",
+        "vllm:nixl_num_kv_expired_reqs_total": "counter",
+        "vllm:nixl_num_notifications_after_expiry_total": "counter",
+        "vllm:nixl_xfer_time_seconds": "histogram",
+        "vllm:nixl_post_time_seconds": "histogram",
+        "vllm:nixl_bytes_transferred": "histogram",
+        "vllm:nixl_num_descriptors": "histogram",
+    }

@@ -8,7 +8,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from bench.simulator.__main__ import main
+from bench.simulator.__main__ import listing, main
+from bench.simulator.config import TransferConfig
 from bench.simulator.flags import parser
 from bench.simulator.fleet import configs
 
@@ -52,6 +53,50 @@ def test_flags_reach_the_replicas() -> None:
     assert (engine.seed, second.engine.seed) == (6, 7)
 
 
+def test_transfer_flags_reach_the_replicas() -> None:
+    line = (
+        "--kv-connector nixl --kv-host 127.0.0.2 --kv-port 7000 --kv-lease-seconds 1 --kv-bytes-per-token 2 "
+        "--kv-bandwidth 3 --kv-transfer-latency 4 --kv-load-failure-policy recompute"
+    )
+    (replica,) = configs(parser().parse_args(line.split()))
+    assert replica.transfer == TransferConfig(
+        host="127.0.0.2",
+        port=7000,
+        lease_s=1.0,
+        bytes_per_token=2,
+        bandwidth=3.0,
+        latency_s=4.0,
+        recompute=True,
+    )
+    assert replica.transfer.seconds(6) == 4.0 + 6 * 2 / 3.0
+
+
+def test_without_a_connector_nothing_is_exchanged() -> None:
+    assert configs(parser().parse_args(["--kv-port", "7000"]))[0].transfer is None
+
+
+@pytest.mark.parametrize(
+    ("line", "ends"),
+    [
+        ("", [["replica=0"]]),
+        ("--role prefill", [["replica=0", "role=prefill"]]),
+        ("--data-parallel-size 2", [["replica=0", "rank=0"], ["replica=0", "rank=1"]]),
+        (
+            "--replicas 2 --data-parallel-size 2 --data-parallel-mode internal",
+            [["replica=0", "ranks=0-1"], ["replica=1", "ranks=0-1"]],
+        ),
+    ],
+)
+def test_each_line_says_who_listens(line: str, ends: list[list[str]]) -> None:
+    args = parser().parse_args(["--model", "m", *line.split()])
+    replicas = configs(args)
+    said = [each.split() for each in listing(args, replicas, range(9000, 9000 + len(replicas)))]
+    assert [words[:2] for words in said] == [
+        ["listening", f"127.0.0.1:{9000 + index}"] for index in range(len(said))
+    ]
+    assert [[word for word in words[2:] if word != "model=m"] for words in said] == ends
+
+
 def test_without_adapters_there_is_no_limit_to_them() -> None:
     assert configs(parser().parse_args([]))[0].engine.max_loras == 0
 
@@ -71,6 +116,15 @@ def test_help_explains_every_flag() -> None:
         ("--speed inf", "speed is inf"),
         ("--fixed-s -1", "fixed_s is -1.0"),
         ("--cached-token-s nan", "cached_token_s is nan"),
+        ("--port 65535 --data-parallel-size 2", "port is 65535"),
+        ("--data-parallel-size 0", "data_parallel_size is 0"),
+        ("--data-parallel-size 2 --data-parallel-start-rank 2", "0 ranks from 2 on"),
+        ("--data-parallel-size 2 --data-parallel-size-local 3", "3 ranks from 0 on"),
+        ("--kv-connector nixl --kv-port 65535 --replicas 2", "kv_port is 65535"),
+        ("--kv-connector nixl --kv-port -1", "kv_port is -1"),
+        ("--kv-connector nixl --kv-bandwidth 0", "kv_bandwidth is 0"),
+        ("--kv-connector nixl --kv-lease-seconds nan", "kv_lease_seconds is nan"),
+        ("--kv-connector nixl --kv-bytes-per-token 0", "kv_bytes_per_token is 0"),
     ],
 )
 def test_a_senseless_flag_ends_with_its_reason(
