@@ -1,5 +1,6 @@
 """One request under way."""
 
+import uuid
 from typing import Final
 
 from aiohttp import web
@@ -29,6 +30,8 @@ class Call:
         self.headers = headers.onward(request.headers, drop=_OURS)
         # One socket serves both families, and has a longer name for addresses of the older one.
         headers.forwarded(self.headers, targets.canonical(request.remote or ""))
+        self.request_id = str(uuid.uuid1())
+        """What both legs are known by where one leg refers to the other."""
         self.body = b""
         self.fields: Fields = {}
         """The body's top level, once it is held."""

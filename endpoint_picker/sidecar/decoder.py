@@ -2,22 +2,33 @@
 
 from collections.abc import Mapping
 
+import aiohttp
 from aiohttp import web
 
 from endpoint_picker.parsing import legs
-from endpoint_picker.parsing.legs import Fields
-from endpoint_picker.sidecar import usage
+from endpoint_picker.parsing.legs import Api, Fields
+from endpoint_picker.sidecar import chunked, usage
 from endpoint_picker.sidecar.call import Call
 from endpoint_picker.sidecar.engines import Engines, Stage, Unreachable, refused, told
 from endpoint_picker.sidecar.errors import Kind, flat
-from endpoint_picker.sidecar.relay import relay
+from endpoint_picker.sidecar.options import Options
+from endpoint_picker.sidecar.relay import relay, whole
+
+Opened = aiohttp.ClientResponse | web.Response
+"""The head of the engine's answer, or an answer of ours where the engine gave none."""
 
 
 class Decoder:
     """Has the engine beside us answer."""
 
-    def __init__(self, engines: Engines) -> None:
+    def __init__(self, options: Options, engines: Engines) -> None:
         self._engines = engines
+        self._chunk = options.decode_chunk_size
+        self._largest = options.max_request_body_bytes
+
+    def chunks(self, api: Api | None) -> bool:
+        """Whether requests of this kind may be decoded in pieces, and so must be held."""
+        return self._chunk > 0 and api is Api.CHAT
 
     async def forward(self, call: Call) -> web.StreamResponse:
         """Pass a request on as it comes in."""
@@ -36,24 +47,45 @@ class Decoder:
         self, call: Call, fields: Fields, *, request_id: str | None = None, cached: int | None = None
     ) -> web.StreamResponse:
         """Have a held request answered with these fields; `cached` tokens are what the client is told."""
+        if self.chunks(call.api):
+            plan = chunked.plan(fields, self._chunk, cached)
+            if plan is not None:
+                return await plan.run(call.request, lambda piece: self._piece(call, piece, request_id))
+        opened = await self.open(call, fields, request_id=request_id, readable=cached is not None)
+        return await self.pass_on(call, opened, cached)
+
+    async def open(
+        self, call: Call, fields: Fields, *, request_id: str | None = None, readable: bool = False
+    ) -> Opened:
+        """Send a held request; `readable`: nothing may pack the answer."""
         body = call.body if fields is call.fields else legs.written(fields)
-        headers = call.leg_headers(request_id, readable=cached is not None)
+        headers = call.leg_headers(request_id, readable=readable)
         try:
-            answer = await self._engines.send(
-                Stage.DECODE, call.engine, call.path, headers=headers, data=body
-            )
+            return await self._engines.send(Stage.DECODE, call.engine, call.path, headers=headers, data=body)
         except Unreachable as error:
             return unreachable(call, error)
-        async with answer:
+
+    async def pass_on(self, call: Call, opened: Opened, cached: int | None = None) -> web.StreamResponse:
+        """Give the client what `open` answered."""
+        if isinstance(opened, web.Response):
+            return opened
+        async with opened:
             rewriter = None
-            if cached is not None and call.api is not None and answer.ok and not packed(answer.headers):
-                rewriter = usage.rewriter(call.api, answer.headers.get("Content-Type", ""), cached)
-            return await relay(call.request, answer, rewriter)
+            if cached is not None and call.api is not None and opened.ok and not _packed(opened.headers):
+                rewriter = usage.rewriter(call.api, opened.headers.get("Content-Type", ""), cached)
+            return await relay(call.request, opened, rewriter)
 
+    async def whole(self, call: Call, opened: Opened) -> web.Response:
+        """What `open` answered, read to its end."""
+        if isinstance(opened, web.Response):
+            return opened
+        try:
+            return await whole(opened, self._largest)
+        except Unreachable as error:
+            return unreachable(call, error)
 
-def packed(headers: Mapping[str, str]) -> bool:
-    """Whether the body is compressed."""
-    return headers.get("Content-Encoding", "identity").lower() != "identity"
+    async def _piece(self, call: Call, fields: Fields, request_id: str | None) -> web.Response:
+        return await self.whole(call, await self.open(call, fields, request_id=request_id, readable=True))
 
 
 def unreachable(call: Call, error: BaseException) -> web.Response:
@@ -62,3 +94,8 @@ def unreachable(call: Call, error: BaseException) -> web.Response:
         text = f"the decode node is not ready: nothing answers at {call.engine}"
         return flat(Kind.ServiceUnavailable, text)
     return flat(Kind.BadGateway, f"the decode node at {call.engine} gave no answer: {told(error)}")
+
+
+def _packed(headers: Mapping[str, str]) -> bool:
+    """Whether the body is compressed."""
+    return headers.get("Content-Encoding", "identity").lower() != "identity"

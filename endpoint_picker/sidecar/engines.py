@@ -76,6 +76,17 @@ class Engines:
                 raise
         return await self._send(stage, target, path, method, headers, data)
 
+    async def fetch(self, target: Target, path: str, *, seconds: float, limit: int) -> bytes:
+        """What stands at a path, without TLS. Raises what `Unreachable` lists, also for another status."""
+        assert self._session is not None
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        async with self._session.get(
+            f"http://{target}{path}", timeout=timeout, allow_redirects=False
+        ) as answer:
+            if answer.status != 200:
+                raise aiohttp.ClientPayloadError(f"status {answer.status}")
+            return await read(answer, limit)
+
     async def _send(
         self, stage: Stage, target: Target, path: str, method: str, headers: Headers, data: Any
     ) -> aiohttp.ClientResponse:

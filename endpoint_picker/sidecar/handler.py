@@ -19,6 +19,7 @@ from endpoint_picker.sidecar.call import Call
 from endpoint_picker.sidecar.connectors import Connector, pulls
 from endpoint_picker.sidecar.counts import Counts
 from endpoint_picker.sidecar.decoder import Decoder
+from endpoint_picker.sidecar.encoders import Encoders
 from endpoint_picker.sidecar.errors import Answered, Kind, empty, flat, forbidden
 from endpoint_picker.sidecar.options import Options
 from endpoint_picker.sidecar.ranks import Ranks
@@ -47,6 +48,7 @@ class Handler:
         engine: Target,
         decoder: Decoder,
         connector: Connector,
+        encoders: Encoders | None,
         allowed: AllowList,
         counts: Counts,
         rng: random.Random,
@@ -55,6 +57,8 @@ class Handler:
         self._engine = engine
         self._decoder = decoder
         self._connector = connector
+        self._encoders = encoders
+        """None: the engine takes no encoded media."""
         self._allowed = allowed
         self._counts = counts
         self._rng = rng
@@ -74,6 +78,8 @@ class Handler:
                 return answered.response
             except BadRequest as error:
                 return flat(Kind.BadRequestError, error.message)
+            except ConnectionResetError:
+                return empty(499)  # the client left; nobody reads this
             except Exception:
                 sparse.exception("defect", "a request for %r failed", request.path)
                 return flat(Kind.InternalServerError, "the sidecar failed; see its log")
@@ -85,7 +91,14 @@ class Handler:
             return await self._decoder.forward(call)
         prefiller = self._prefiller(call)
         source = self._source(call)
+        encoders = self._encode_nodes(call)
         self._choose_rank(call)
+        if encoders and self._encoders is not None:
+            await call.hold(self._options.max_request_body_bytes)
+            await self._encoders.run(call, encoders)
+            if prefiller is None:
+                return await self._decoder.send(call, call.fields, request_id=call.request_id)
+            return await self._connector.serve(call, prefiller, source)
         if prefiller is not None:
             await call.hold(self._options.max_request_body_bytes)
             return await self._connector.serve(call, prefiller, source)
@@ -93,11 +106,15 @@ class Handler:
 
     async def _alone(self, call: Call, source: Target | None) -> web.StreamResponse:
         """Nothing is computed elsewhere."""
-        if source is None or source == self.itself:
+        pulled = source is not None and source != self.itself
+        if not pulled and not self._decoder.chunks(call.api):
             return await self._decoder.forward(call)
         await call.hold(self._options.max_request_body_bytes)
-        params = msgspec.json.encode(pulls.source(self._options, source))
-        return await self._decoder.send(call, legs.decode_leg(call.fields, params))
+        fields = call.fields
+        if source is not None and pulled:
+            params = msgspec.json.encode(pulls.source(self._options, source))
+            fields = legs.decode_leg(fields, params)
+        return await self._decoder.send(call, fields)
 
     # === what the headers say ===
 
@@ -122,6 +139,14 @@ class Handler:
         if not named or not self._connector.pulls:
             return None
         return self._permitted(wire.KV_SOURCE, named[0])
+
+    def _encode_nodes(self, call: Call) -> list[Target]:
+        """Who computes media; who is not allowed is left out."""
+        named = call.taken(wire.ENCODERS)
+        if self._encoders is None:
+            return []
+        permitted = (self._permitted(wire.ENCODERS, text) for text in named)
+        return [target for target in permitted if target is not None]
 
     def _permitted(self, header: str, text: str) -> Target | None:
         target = targets.read(text)

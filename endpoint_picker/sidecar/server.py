@@ -15,6 +15,7 @@ from endpoint_picker.sidecar.allow import AllowList
 from endpoint_picker.sidecar.connectors.prefills import Prefills
 from endpoint_picker.sidecar.counts import Counts
 from endpoint_picker.sidecar.decoder import Decoder
+from endpoint_picker.sidecar.encoders import Encoders
 from endpoint_picker.sidecar.engines import LARGEST_HEADER, Engines
 from endpoint_picker.sidecar.handler import Handler
 from endpoint_picker.sidecar.options import Options
@@ -79,15 +80,17 @@ class Sidecar:
 
     def _made(self) -> list[Handler]:
         options = self._options
-        decoder = Decoder(self._engines)
+        decoder = Decoder(options, self._engines)
         prefills = Prefills(options, self._engines, decoder, self._counts)
         connector = connectors.TABLE[options.kv_connector](prefills)
+        encoders = Encoders(options, self._engines, self._counts) if options.ec_connector else None
         return [
             Handler(
                 options,
                 engine=ranks.engine(options, rank),
                 decoder=decoder,
                 connector=connector,
+                encoders=encoders,
                 allowed=self._allowed,
                 counts=self._counts,
                 rng=random.Random(),

@@ -70,7 +70,11 @@ class Vllm:
         application = web.Application(client_max_size=LARGEST_BODY)
         application.router.add_route("*", "/{path:.*}", self._serve)
         self._runner = web.AppRunner(
-            application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True
+            application,
+            access_log=None,
+            shutdown_timeout=0.1,
+            handler_cancellation=True,
+            max_field_size=1 << 20,
         )
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port, **tls).start()

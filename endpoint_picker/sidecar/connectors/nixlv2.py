@@ -1,7 +1,5 @@
 """`nixlv2`: the prefill replica answers where the cache is, and the decode replica fetches it."""
 
-import uuid
-
 import msgspec
 from aiohttp import web
 
@@ -10,6 +8,7 @@ from endpoint_picker.sidecar.call import Call
 from endpoint_picker.sidecar.connectors import pulls
 from endpoint_picker.sidecar.connectors.prefills import Failed, Prefills
 from endpoint_picker.sidecar.errors import Kind, flat
+from endpoint_picker.sidecar.relay import body_of
 from endpoint_picker.sidecar.targets import Target
 
 
@@ -22,12 +21,11 @@ class Nixl:
 
     async def serve(self, call: Call, prefiller: Target, source: Target | None) -> web.StreamResponse:
         assert call.api is not None
-        request_id = str(uuid.uuid1())
         params = self._params(source if source != prefiller else None)
         leg = legs.written(legs.prefill_leg(call.api, call.fields, params))
         try:
-            answer = await self._prefills.run(call, prefiller, leg, request_id)
-            handed = _handed(answer.body, prefiller)
+            answer = await self._prefills.run(call, prefiller, leg, request_id=call.request_id)
+            handed = _handed(body_of(answer), prefiller)
         except Failed as failed:
             return await self._prefills.fall_back(call, failed)
         decoder = self._prefills.decoder
@@ -35,9 +33,9 @@ class Nixl:
             self._prefills.done("empty")
             return await decoder.send(call, call.fields)
         self._prefills.done()
-        cached = legs.cached_tokens(answer.body) or 0
+        cached = legs.cached_tokens(body_of(answer)) or 0
         fields = legs.decode_leg(call.fields, handed)
-        return await decoder.send(call, fields, request_id=request_id, cached=cached)
+        return await decoder.send(call, fields, request_id=call.request_id, cached=cached)
 
     def _params(self, source: Target | None) -> msgspec.Raw:
         if source is None:

@@ -4,12 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 import aiohttp
 from aiohttp import web
 
 from endpoint_picker.observability.logs import Sparse
+from endpoint_picker.parsing.legs import Fields
 from endpoint_picker.sidecar import engines, headers
 from endpoint_picker.sidecar.call import Call
 from endpoint_picker.sidecar.counts import Counts
@@ -17,20 +18,12 @@ from endpoint_picker.sidecar.decoder import Decoder
 from endpoint_picker.sidecar.engines import Engines, Stage, Unreachable
 from endpoint_picker.sidecar.errors import Kind, empty, flat
 from endpoint_picker.sidecar.options import Options
+from endpoint_picker.sidecar.relay import body_of, whole
 from endpoint_picker.sidecar.targets import Target
 
 sparse = Sparse(logging.getLogger(__name__))
 
 WORTH_ANOTHER_TRY: Final = frozenset({502, 503, 504})
-UNTOUCHED: Final = ("content-length",)
-
-
-class Answer(NamedTuple):
-    """A prefill replica's answer, whole."""
-
-    status: int
-    headers: headers.Headers
-    body: bytes
 
 
 class Failed(Exception):
@@ -55,8 +48,14 @@ class Prefills:
         self._name = options.kv_connector
 
     async def run(
-        self, call: Call, target: Target, body: bytes, request_id: str, extra: Mapping[str, str] = {}
-    ) -> Answer:
+        self,
+        call: Call,
+        target: Target,
+        body: bytes,
+        *,
+        request_id: str | None = None,
+        extra: Mapping[str, str] = {},
+    ) -> web.Response:
         """Send the leg and read its answer, a good one. Raises Failed."""
         fields = headers.with_fields(call.leg_headers(request_id, readable=True), extra)
         started = time.monotonic()
@@ -73,21 +72,21 @@ class Prefills:
         finally:
             self._counts.prefill_seconds.labels(self._name).observe(time.monotonic() - started)
         if not 200 <= answer.status < 300:
-            text = f"the prefill node at {target} answered {answer.status}: {_beginning(answer.body)}"
-            raise Failed(f"status {answer.status}", text, _passed(answer))
+            text = f"the prefill node at {target} answered {answer.status}: {_beginning(answer)}"
+            raise Failed(f"status {answer.status}", text, answer)
         return answer
 
     def done(self, outcome: str = "done") -> None:
         """Count a prefill that did not fail."""
         self._counts.prefills.labels(self._name, outcome, "").inc()
 
-    async def fall_back(self, call: Call, failed: Failed) -> web.StreamResponse:
-        """Decode without the prefill, unless that is not wanted."""
+    async def fall_back(self, call: Call, failed: Failed, fields: Fields | None = None) -> web.StreamResponse:
+        """Decode these fields (else the client's own) without the prefill, unless that is not wanted."""
         if self.options.strict_prefill:
             return self.fail(failed)
         self._counts.prefills.labels(self._name, "fallback", failed.reason).inc()
         sparse.warning(failed.reason, "%s; the request is decoded without it", failed)
-        return await self.decoder.send(call, call.fields)
+        return await self.decoder.send(call, call.fields if fields is None else fields)
 
     def fail(self, failed: Failed) -> web.Response:
         """Give the request up."""
@@ -95,7 +94,7 @@ class Prefills:
         sparse.warning(failed.reason, "%s; the request fails with it", failed)
         return failed.strict
 
-    async def _tried(self, call: Call, target: Target, body: bytes, fields: headers.Headers) -> Answer:
+    async def _tried(self, call: Call, target: Target, body: bytes, fields: headers.Headers) -> web.Response:
         """The first answer that is worth keeping, or the last. Raises what `Unreachable` lists."""
         for _ in range(self.options.prefill_max_retries):
             try:
@@ -107,16 +106,10 @@ class Prefills:
             await asyncio.sleep(self.options.prefill_retry_backoff)
         return await self._once(call, target, body, fields)
 
-    async def _once(self, call: Call, target: Target, body: bytes, fields: headers.Headers) -> Answer:
+    async def _once(self, call: Call, target: Target, body: bytes, fields: headers.Headers) -> web.Response:
         answer = await self.engines.send(Stage.PREFILL, target, call.path, headers=fields, data=body)
-        async with answer:
-            read = await engines.read(answer, self.options.max_request_body_bytes)
-            return Answer(answer.status, headers.onward(answer.headers, drop=UNTOUCHED), read)
+        return await whole(answer, self.options.max_request_body_bytes)
 
 
-def _passed(answer: Answer) -> web.Response:
-    return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
-
-
-def _beginning(body: bytes) -> str:
-    return body[:200].decode(errors="replace")
+def _beginning(answer: web.Response) -> str:
+    return body_of(answer)[:200].decode(errors="replace")
