@@ -6,7 +6,7 @@ TOOLS := .venv-tools
 PIP := -m pip --quiet --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench-overhead bench-micro bench-soak test check fuzz protos docs fmt clean
+.PHONY: help setup demo demo-disagg bench-overhead bench-micro bench-soak test check fuzz protos docs fmt clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ $(TOOLS)/.ready: Makefile
 
 demo: setup ## Replay chat traffic through Envoy: round robin, then our picks (SERVE=1 leaves it up)
 	@$(BIN)/python -m bench.demo $(if $(SERVE),--serve)
+
+demo-disagg: setup ## Long prompts on mixed replicas, then with prefill and decode apart, by sidecar and inline
+	@$(BIN)/python -m bench.demo_disagg
 
 bench-overhead: setup ## What the picker costs behind the real Envoy, with each transport (QUICK=1: one short round)
 	@$(BIN)/python -m bench.overhead $(if $(QUICK),--quick)

@@ -21,6 +21,9 @@ class Outcome:
     errors: int = 0
     first_token_seconds: list[float] = field(default_factory=list)
     gap_seconds: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    """From the first request to the end of the last answer."""
+    output_tokens: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     complaints: dict[str, int] = field(default_factory=dict)
@@ -36,6 +39,7 @@ class Outcome:
             "errors": self.errors,
             **{f"ttft_p{q}_ms": round(float(np.percentile(first, q)), 1) for q in (50, 90, 99)},
             **{f"itl_p{q}_ms": round(float(np.percentile(gaps, q)), 1) for q in (50, 99)},
+            "output_tokens_per_s": round(self.output_tokens / max(self.seconds, 1e-9), 1),
             "prefix_hit_rate": round(self.cached_tokens / max(1, self.prompt_tokens), 4),
         }
 
@@ -56,8 +60,10 @@ class Replay:
         """All sessions, each on its own time; ends when the last one has."""
         timeout = aiohttp.ClientTimeout(total=120.0)
         connector = aiohttp.TCPConnector(limit=0)
+        started = time.perf_counter()
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as client:
             await asyncio.gather(*(self._session(client, session) for session in sessions))
+        self.outcome.seconds = time.perf_counter() - started
         return self.outcome
 
     async def _session(self, client: aiohttp.ClientSession, session: Session) -> None:
@@ -116,4 +122,5 @@ class Replay:
 
     def _account(self, usage: dict[str, Any]) -> None:
         self.outcome.prompt_tokens += usage["prompt_tokens"]
+        self.outcome.output_tokens += usage["completion_tokens"]
         self.outcome.cached_tokens += (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
