@@ -7,13 +7,14 @@ it settles them once.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final
 
 import msgspec
 
 from endpoint_picker import hooks
 from endpoint_picker.charges import Charges
-from endpoint_picker.core import ejection
+from endpoint_picker.core import ejection, ranks
 from endpoint_picker.core.attributes import Key, UncachedTokens
 from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import Endpoint, EndpointTable
@@ -179,19 +180,24 @@ class Exchange:
         """Total of each endpoint that the primary profile scored, where they are to be shown."""
         if self.decision is None or not self._books.emit_scores:
             return None
+        found: dict[str, float] = {}
         scored = zip(self.decision.primary.scored_rows, self.decision.primary.totals, strict=True)
-        return {self._books.table[int(row)].host_port: float(total) for row, total in scored}
+        for row, total in scored:
+            place = self._books.table[int(row)].host_port  # of ranks behind one port the best counts
+            found[place] = max(float(total), found.get(place, -inf))
+        return found
 
     def move(self, host_port: str) -> int | None:
         """Let the books follow the request to the endpoint that serves it; its row, where it is another."""
-        rows = self._books.table.rows_at(host_port)
-        charge = self._charges.decode if self._charges is not None else None
-        if not rows or charge is None or charge.reservation.row in rows:
+        table, decision = self._books.table, self.decision
+        if self._charges is None or decision is None or decision.port is not None:
+            return None  # with a port it says where the endpoint's proxy is, not which endpoint
+        charge = self._charges.decode
+        row = ranks.serving(table, host_port, decision.endpoint)
+        if row is None or charge.reservation.row in table.rows_at(host_port):
             return None
-        if self.decision is not None and self.decision.port is not None:
-            return None  # it says where the endpoint's proxy is, not which endpoint
-        charge.move(rows[0])
-        return rows[0]
+        charge.move(row)
+        return row
 
     def end(self, *, complete: bool) -> None:
         """The exchange is over: with the whole response, or broken off. A second call does nothing."""

@@ -22,6 +22,7 @@ Place = tuple[int, Endpoint]
 
 _ONE_ANSWER: Final = (b"1", b"null")
 _NOT_SENT_ON: Final = wire.CONTROL_HEADERS | {
+    wire.DATA_PARALLEL_RANK,
     "accept-encoding",
     "connection",
     "content-length",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from endpoint_picker.core.endpoints import Endpoint, Rows, Vector, join_host_port
+from endpoint_picker.core.ranks import alternatives
 from endpoint_picker.core.records import record
 
 
@@ -70,6 +71,5 @@ class Decision:
         """Value of the destination header and metadata: `ip:port[,ip:port…]`, best first."""
         if self.port is not None:
             return join_host_port(self.endpoint.address, self.port)
-        if self.endpoint.split:
-            return self.endpoint.host_port  # the header that names its rank would be wrong elsewhere
-        return ",".join(endpoint.host_port for endpoint in self.primary.endpoints)
+        endpoints = self.primary.endpoints
+        return endpoints[0].host_port if len(endpoints) == 1 else ",".join(alternatives(endpoints))
