@@ -18,7 +18,7 @@ class Load:
 
 def page(loads: Sequence[Load], start: int = 0) -> bytes:
     """One vLLM page with the loads of these ranks, the first of which has this global number."""
-    families = {
+    families: dict[str, list[float]] = {
         "vllm:num_requests_running": [load.running for load in loads],
         "vllm:num_requests_waiting": [load.waiting for load in loads],
         "vllm:kv_cache_usage_perc": [load.kv for load in loads],
