@@ -8,7 +8,7 @@ import logging
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -16,12 +16,14 @@ import numpy as np
 from endpoint_picker import hooks
 from endpoint_picker.admission.shedding import Shedding
 from endpoint_picker.core import wire
+from endpoint_picker.core.attributes import Key, PrefixMatch, prefix_match
 from endpoint_picker.core.endpoints import Candidates
 from endpoint_picker.core.errors import (
     REJECTED_NO_ENDPOINTS,
     REJECTED_SATURATED,
     BadRequest,
     Internal,
+    PreconditionFailed,
     Refusal,
     ResourceExhausted,
     ServiceUnavailable,
@@ -32,6 +34,7 @@ from endpoint_picker.exchange import Books, Exchange, labels_of
 from endpoint_picker.order import order
 from endpoint_picker.parsing.paths import Registry
 from endpoint_picker.plugin import Parser, Producer
+from endpoint_picker.scheduling.disagg import conditional
 from endpoint_picker.scheduling.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
@@ -56,6 +59,8 @@ class Parts:
     producers: Sequence[Producer]
     """Each after those whose facts it reads."""
     scheduler: Scheduler
+    match: Key[PrefixMatch] = field(default_factory=prefix_match)
+    """The fact that tells what endpoints hold of a prompt."""
     shedding: Shedding | None = None
     """Refuses requests of negative priority when the pool is full."""
     plugins: Sequence[object] = ()
@@ -161,6 +166,8 @@ class Director:
         self._guard.run(self._produces, request, candidates)
         self._admit(request, candidates)
         decision = self._parts.scheduler.schedule(request, candidates)
+        if conditional.unavailable(request, decision, self._parts.match):
+            raise PreconditionFailed(conditional.MESSAGE)
         todo = None
         if decision.inline is not None:
             todo = order(request, decision, forwarded, self._books.table)

@@ -118,6 +118,7 @@ class Running:
             parsers=Registry(assembly.parsers),
             producers=assembly.producers,
             scheduler=assembly.scheduler,
+            match=assembly.match,
             shedding=Shedding(assembly.detector),
             plugins=books.plugins,
             honour_subset=self._options.honour_subset,

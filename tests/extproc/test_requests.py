@@ -342,3 +342,19 @@ def test_a_client_may_pin_a_rank_where_nobody_else_does(pool: Pool) -> None:
     book = talk(pool) >> request_headers(x_data_parallel_rank="5") >> request_body(PROMPT)
     mutation = book.only(HeadersReply).mutation
     assert "x-data-parallel-rank" not in {*dict(mutation.set), *mutation.remove}
+
+
+# === only what is cached ===
+
+
+def test_who_wants_only_what_is_cached_is_told_that_nobody_has_it(pool: Pool) -> None:
+    long = json.dumps({"model": "tiny", "prompt": "a story of many words " * 100}).encode()
+    wanted = request_headers(prefer="respond-async, if-available; wait=10")
+    book = talk(pool) >> wanted >> request_body(long)
+    book << refused(412, "PreconditionFailed - no decode worker has the requested KV cache") << end
+    assert (pool.open, pool.in_flight) == (0, 0)
+
+    served = talk(pool) >> request_headers() >> request_body(long)
+    served << routed(BEST)
+    book = talk(pool) >> wanted >> request_body(long)
+    book << routed(BEST)

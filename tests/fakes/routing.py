@@ -65,6 +65,7 @@ class Pool:
             "parsers": Registry(self._assembly.parsers),
             "producers": self._assembly.producers,
             "scheduler": self._assembly.scheduler,
+            "match": self._assembly.match,
             "shedding": Shedding(self._assembly.detector),
             "plugins": plugins,
         }
