@@ -47,14 +47,7 @@ class Picker:
 
     async def sum_of(self, family: str, **labels: str) -> float:
         """Sum over all series of a gauge or counter with these labels; 0 where there is none."""
-        text = await page(f"http://127.0.0.1:{self.metrics_port}/metrics")
-        samples = [
-            sample
-            for metric in text_string_to_metric_families(text)
-            for sample in metric.samples
-            if sample.name == family and labels.items() <= sample.labels.items()
-        ]
-        return float(sum(sample.value for sample in samples))
+        return total(await page(f"http://127.0.0.1:{self.metrics_port}/metrics"), family, **labels)
 
     async def ready(self) -> bool:
         """Whether its health port says that it takes requests."""
@@ -69,3 +62,12 @@ class Picker:
             except grpc.aio.AioRpcError:
                 return False
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def total(text: str, family: str, **labels: str) -> float:
+    """The same of a metrics page."""
+    # The parser takes a tenth of a second for a whole page.
+    lines = "".join(f"{line}\n" for line in text.splitlines() if line.startswith(family))
+    samples = (sample for metric in text_string_to_metric_families(lines) for sample in metric.samples)
+    found = (each.value for each in samples if each.name == family and labels.items() <= each.labels.items())
+    return float(sum(found))
