@@ -78,11 +78,11 @@ def profile(name: str, *plugins: str) -> Document:
 class Gateway:
     """Envoys before one picker, which routes by whatever it was told last."""
 
-    def __init__(self, folder: Path, names: Sequence[str], *flags: str) -> None:
+    def __init__(self, folder: Path, names: Sequence[str], *flags: str, places: Sequence[str] = ()) -> None:
         """An Envoy for each shipped file in `names`."""
         self._folder = folder
         self._config = folder / "epp.yaml"
-        self.places = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+        self.places = places or [f"127.0.0.1:{free_port()}" for _ in range(2)]
         """The only replicas that an Envoy with a list of them knows; others take whoever is picked."""
         self._write({"plugins": [{"type": "queue-scorer"}]}, [])
         given = (f"--config-file={self._config}", "--secure-serving=false", "--allow-experimental-plugins")
@@ -139,9 +139,11 @@ class Gateway:
 
 
 @contextmanager
-def gateway(folder: Path, names: Sequence[str] = ("standalone",), *flags: str) -> Iterator[Gateway]:
+def gateway(
+    folder: Path, names: Sequence[str] = ("standalone",), *flags: str, places: Sequence[str] = ()
+) -> Iterator[Gateway]:
     """Envoys of these names and a picker, ready; killed at the end. Not to be used in a running loop."""
-    whole = Gateway(folder, names, *flags)
+    whole = Gateway(folder, names, *flags, places=places)
     try:
         asyncio.run(whole.start())
         yield whole
