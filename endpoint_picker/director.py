@@ -17,6 +17,7 @@ from endpoint_picker import hooks
 from endpoint_picker.admission.shedding import Shedding
 from endpoint_picker.core import wire
 from endpoint_picker.core.attributes import Key, PrefixMatch, prefix_match
+from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import Candidates
 from endpoint_picker.core.errors import (
     REJECTED_NO_ENDPOINTS,
@@ -160,12 +161,13 @@ class Director:
             request.size = len(forwarded)
         self._guard.run(self._reads, request)
         self._books.metrics.received(labels_of(request), request.size)
-        candidates = self._candidates(arrival.subset)
+        everybody = self._candidates(arrival.subset)
         if self._screens:
-            candidates = self._screened(request, candidates)
+            everybody = self._screened(request, everybody)
+        candidates = self._healthy(everybody)
         self._guard.run(self._produces, request, candidates)
         self._admit(request, candidates)
-        decision = self._parts.scheduler.schedule(request, candidates)
+        decision = self._schedule(request, candidates, everybody)
         if conditional.unavailable(request, decision, self._parts.match):
             raise PreconditionFailed(conditional.MESSAGE)
         todo = None
@@ -197,21 +199,34 @@ class Director:
             return Payload()
 
     def _candidates(self, subset: tuple[str, ...] | None) -> Candidates:
-        """Everybody in the pool (or in the subset), without those that only fail, if others are left."""
+        """Everybody in the pool, or in the subset. Raises ServiceUnavailable when that is nobody."""
         table, now = self._books.table, self.now()
         candidates = table.candidates(now)
         if subset is not None and self._parts.honour_subset:
             rows = sorted({row for entry in subset for row in table.rows_at(_place(entry))})
             candidates = Candidates(table, np.array(rows, np.int64), now)
-        until = table.ejected_until[candidates.rows]
-        if len(until) and until[until.argmax()] > now:
-            healthy = until <= now
-            candidates = candidates.where(healthy) if healthy.any() else candidates
         if not len(candidates):
             raise ServiceUnavailable(
                 "failed to find endpoint candidates for serving the request", reason=REJECTED_NO_ENDPOINTS
             )
         return candidates
+
+    def _healthy(self, candidates: Candidates) -> Candidates:
+        """Without those that only fail, if others are left."""
+        until = candidates.table.ejected_until[candidates.rows]
+        if until[until.argmax()] <= candidates.now:
+            return candidates
+        healthy = until <= candidates.now
+        return candidates.where(healthy) if healthy.any() else candidates
+
+    def _schedule(self, request: Request, candidates: Candidates, everybody: Candidates) -> Decision:
+        """Those that only fail are better than nobody: perhaps nobody else has the role that is asked for."""
+        try:
+            return self._parts.scheduler.schedule(request, candidates)
+        except (ResourceExhausted, ServiceUnavailable):
+            if candidates is everybody:
+                raise
+            return self._parts.scheduler.schedule(request, everybody)
 
     def _screened(self, request: Request, candidates: Candidates) -> Candidates:
         """Whom all screeners leave; each is asked about everybody."""

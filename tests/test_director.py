@@ -12,7 +12,7 @@ import pytest
 
 from endpoint_picker.core.attributes import prefix_match
 from endpoint_picker.core.decision import Decision
-from endpoint_picker.core.endpoints import Candidates
+from endpoint_picker.core.endpoints import Candidates, Endpoint
 from endpoint_picker.core.errors import Internal, Refusal
 from endpoint_picker.core.request import Payload, Request, Usage
 from endpoint_picker.director import Arrival
@@ -24,6 +24,11 @@ from tests.fakes.routing import Pool
 
 BODY = json.dumps({"model": "m", "prompt": "a long enough prompt " * 40}).encode()
 BEST = "10.0.0.1:8000"
+DECODERS = """
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins: [{type: decode-filter}]
+"""
 
 
 class Broken(Plugin):
@@ -55,6 +60,20 @@ def pool() -> Pool:
 def route(pool: Pool, body: bytes | None = BODY, **headers: str) -> Exchange:
     fields = {":path": "/v1/completions"} | {name.replace("_", "-"): value for name, value in headers.items()}
     return pool.director.route(Arrival(fields, pool.now), body)
+
+
+def test_who_only_fails_serves_where_nobody_else_has_its_role() -> None:
+    roles = {"d": "decode", "p": "prefill"}
+    places = [
+        Endpoint(name, "10.0.0.1", port, labels={"llm-d.ai/role": roles[name]})
+        for name, port in (("d", 1), ("p", 2))
+    ]
+    pool = Pool([0, 0], config=DECODERS, endpoints=places)
+    pool.table.ejected_until[0] = pool.now + 60.0
+    exchange = route(pool)
+    assert exchange.decision is not None
+    assert exchange.decision.destination == "10.0.0.1:1"
+    exchange.end(complete=False)
 
 
 def test_a_broken_producer_loses_its_fact_not_the_request(

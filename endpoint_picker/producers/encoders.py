@@ -14,7 +14,7 @@ import numpy as np
 from endpoint_picker.core import attributes
 from endpoint_picker.core.attributes import EncoderMatch, Key
 from endpoint_picker.core.decision import Decision
-from endpoint_picker.core.endpoints import Candidates
+from endpoint_picker.core.endpoints import Candidates, Endpoint
 from endpoint_picker.core.request import Medium, Request
 from endpoint_picker.kvindex.hashing import Hashes
 from endpoint_picker.kvindex.items import ItemIndex
@@ -77,17 +77,30 @@ class EncoderCache(Plugin):
         request.attributes.write(self._match, EncoderMatch(held.astype(np.float64), float(len(items))))
 
     def learn(self, request: Request, decision: Decision) -> None:
-        if self.wiring.table.row_of(decision.endpoint.id) == decision.row:
-            self.learn_at(request, decision.row)
+        """Who decodes holds all of them in the end; encoders, where there are any, are given them in turn."""
+        items = request.attributes.read(self._items)
+        if items is None:
+            return
+        self._insert_at(decision.endpoint, decision.row, items)
+        if (encode := decision.encode) is not None:
+            for place, (endpoint, row) in enumerate(zip(encode.endpoints, encode.rows, strict=True)):
+                self._insert_at(endpoint, row, items[place :: len(encode.rows)])
 
     def learn_at(self, request: Request, row: int) -> None:
         """The endpoint in `row` encodes the media, or has them already."""
         items = request.attributes.read(self._items)
-        self._forget_departed()
         # A free row (an even generation) holds no endpoint any more.
         if items is not None and self.wiring.table.generation[row] % 2:
-            # The index keeps the first ones longest; of single items the last one is the newest.
-            self._index.insert(row, items[::-1], self.parameters.capacity)
+            self._insert(row, items)
+
+    def _insert_at(self, endpoint: Endpoint, row: int, items: Hashes) -> None:
+        if len(items) and self.wiring.table.row_of(endpoint.id) == row:
+            self._insert(row, items)
+
+    def _insert(self, row: int, items: Hashes) -> None:
+        self._forget_departed()
+        # The index keeps the first ones longest; of single items the last one is the newest.
+        self._index.insert(row, np.ascontiguousarray(items[::-1]), self.parameters.capacity)
 
     def _forget_departed(self) -> None:
         for row in self._departures.rows():

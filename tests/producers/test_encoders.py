@@ -1,5 +1,6 @@
 """The producer of encoded media: who has encoded what, and what is forgotten."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,10 +71,19 @@ def test_equal_bytes_of_another_modality_are_another_medium() -> None:
     assert pool.match("a", "video") == ([0.0] * 4, 1.0)
 
 
-def test_only_the_target_of_the_primary_profile_is_learned_from() -> None:
+def test_who_decodes_and_who_encodes_hold_it() -> None:
     pool = Pool()
     pool.serve(0, "a", prefill=1, encode=2)
-    assert pool.match("a") == ([1.0, 0.0, 0.0, 0.0], 1.0)
+    assert pool.match("a") == ([1.0, 0.0, 1.0, 0.0], 1.0)
+
+
+def test_encoders_are_given_media_in_turn() -> None:
+    pool = Pool()
+    request, decision = pool.ask("abc"), decided(pool.table, 0, encode=1)
+    both = replace(decision.results["encode"], rows=(1, 2), endpoints=(pool.table[1], pool.table[2]))
+    pool.producer.learn(request, replace(decision, encode=both))
+    assert pool.match("ac") == ([2.0, 2.0, 0.0, 0.0], 2.0)
+    assert pool.match("b") == ([1.0, 0.0, 1.0, 0.0], 1.0)
 
 
 def test_who_serves_it_in_the_end_holds_it_too() -> None:
