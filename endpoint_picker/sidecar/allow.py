@@ -20,7 +20,8 @@ from endpoint_picker.sidecar.targets import Target
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS: Final = 1.0
+POLL_SECONDS: Final = discovery.POLL_SECONDS
+SETTLE_SECONDS: Final = discovery.SETTLE_SECONDS
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _ENDPOINTS: Final = re.compile(r"\s*\{|^endpoints\s*:\s*(?:\[|#|$)", re.MULTILINE)
 """How an endpoints file is told from a list of entries."""
@@ -96,20 +97,23 @@ class AllowList:
     def allows(self, target: Target) -> bool:
         return self.any or target in self._given or target in self._listed
 
-    async def watch(self, poll: float = POLL_SECONDS) -> None:
+    async def watch(self, *, poll: float = POLL_SECONDS, settle: float = SETTLE_SECONDS) -> None:
         """Follow the file for ever, where there is one. A bad file leaves the list as it is."""
 
         async def look() -> float:
-            await self._look()
+            await self._look(settle)
             return poll
 
         if self._path:
             await aio.repeat(f"watching {self._path}", look, after_failure=poll)
 
-    async def _look(self) -> None:
+    async def _look(self, settle: float) -> None:
         seen = await asyncio.to_thread(_seen, self._path)
         if seen == self._content:
             return
+        await asyncio.sleep(settle)
+        if await asyncio.to_thread(_seen, self._path) != seen:
+            return  # still being written: the next look will tell
         self._content = seen
         try:
             if isinstance(seen, str):

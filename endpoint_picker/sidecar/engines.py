@@ -1,7 +1,6 @@
 """Connections to engines: kept open, one pool for all, TLS by stage."""
 
 import enum
-import ssl
 from typing import Any, Final
 
 import aiohttp
@@ -121,6 +120,4 @@ def refused(error: BaseException) -> bool:
 
 def told(error: BaseException) -> str:
     """What went wrong, in words."""
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason}"
     return str(error) or type(error).__name__

@@ -1,6 +1,7 @@
 """A sidecar on real ports, between a fake prefill replica and a fake local engine."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -35,14 +36,16 @@ class Pod:
         *,
         prefiller: str | None = "",
         rank: int = 0,
-        **headers: str,
-    ) -> Any:
-        """Post a body; `prefiller`: empty is the fake one, None is none."""
-        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        headers: Mapping[str, str] = {},
+        **more: str,
+    ) -> aiohttp.client._RequestContextManager:
+        """Post a body; `prefiller`: empty is the fake one, None is none. `more` headers have underscores."""
+        fields = {name.replace("_", "-"): value for name, value in {**headers, **more}.items()}
         if prefiller is not None:
             fields[PREFILLER] = prefiller or self.prefill.address
-        data = {"data": body} if isinstance(body, bytes) else {"json": body}
-        return self.client.post(URL(self.url(path, rank), encoded=True), headers=fields, **data)
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        url = URL(self.url(path, rank), encoded=True)
+        return self.client.post(url, headers={"Content-Type": "application/json"} | fields, data=data)
 
     def counted(self, name: str, **labels: str) -> float:
         return self.sidecar._counts.registry.get_sample_value(f"endpoint_picker_sidecar_{name}", labels) or 0

@@ -84,7 +84,7 @@ async def test_a_file_is_read_again_when_it_changes(tmp_path: Path, caplog: pyte
     file.write_text("10.0.0.7:8000\n")
     entries = allowed(f"--allowed-prefillers-file={file}", "--allowed-prefillers=prefill-9")
     tasks = aio.Tasks()
-    tasks.start("watch", entries.watch(poll=0.001))
+    tasks.start("watch", entries.watch(poll=0.001, settle=0.01))
     file.write_text("10.0.0.8:8000\n")
     await until(lambda: allows(entries, "10.0.0.8:8000"))
     assert not allows(entries, "10.0.0.7:8000")

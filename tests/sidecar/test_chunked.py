@@ -53,7 +53,7 @@ async def asked(pod: Pod, prefiller: str | None = None, **fields: Any) -> Any:
     ],
 )
 async def test_the_pieces_make_one_answer(
-    start: Start, limits: dict[str, int], sizes: list[int], words: int, reason: str
+    start: Start, limits: dict[str, Any], sizes: list[int], words: int, reason: str
 ) -> None:
     pod = await start("--decode-chunk-size=3")
     engine(pod)

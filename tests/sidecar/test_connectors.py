@@ -23,7 +23,7 @@ ASKED = {"model": "m", "prompt": "p", "max_tokens": 9, "min_tokens": 4}
 
 
 async def answered(pod: Pod, asked: Any = ASKED, path: str = "/v1/completions", **headers: str) -> Any:
-    async with pod.post(asked, path, **headers) as answer:
+    async with pod.post(asked, path, headers=headers) as answer:
         assert answer.status == 200, await answer.text()
         return await answer.json()
 
@@ -46,7 +46,12 @@ async def test_both_engines_get_the_same_request_and_a_room(start: Start) -> Non
 @pytest.mark.parametrize("strict", [False, True])
 async def test_a_room_in_which_nobody_prefills_is_left(start: Start, strict: bool) -> None:
     pod = await start("--kv-connector=sglang", f"--strict-prefill={strict}")
-    pod.prefill.reply = vllm.status(500, "broken")
+
+    async def fails(request: web.Request, received: Received) -> web.StreamResponse:
+        await pod.decode.arrived.wait()
+        return web.Response(status=500, text="broken")
+
+    pod.prefill.reply = fails
     pod.decode.reply = vllm.hang
     async with pod.post(ASKED) as answer:
         if strict:

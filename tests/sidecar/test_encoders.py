@@ -148,7 +148,8 @@ async def test_an_encoder_with_nothing_to_hand_over_is_told_in_the_log(
         ([], 0),
         ([{"role": "user"}], 0),
         ([{"content": None}, {"content": "text"}, {"content": {}}], 0),
-        ([{"content": ["text", 1, {"type": 3}, {"type": "video_url"}, {"type": "audio_url", "audio_url": 1}]}], 2),
+        ([{"content": ["text", 1, {"type": 3}, {"type": "video_url"}]}], 1),
+        ([{"content": [{"type": "audio_url", "audio_url": 1}, {"type": "audio_url", "audio_url": 1}]}], 2),
         ([{"content": [image("a"), image("a"), {"type": "video_url", "video_url": {"url": "a"}}]}], 2),
     ],
 )  # fmt: skip

@@ -253,9 +253,10 @@ async def test_a_kept_connection_that_the_engine_closed_is_no_failure(pod: Pod) 
         replies = [engine.complete, vllm.cut, engine.complete]
 
         async def reply(
-            request: web.Request, received: Received, replies: Any = replies
+            request: web.Request, received: Received, replies: list[Any] = replies
         ) -> web.StreamResponse:
-            return await replies.pop(0)(request, received)
+            answer: web.StreamResponse = await replies.pop(0)(request, received)
+            return answer
 
         engine.reply = reply
     for _ in range(2):
@@ -295,7 +296,7 @@ async def test_a_source_alone_is_told_to_an_engine_that_can_fetch(
     pod = await start(*flags, environment={"POD_IP": "127.0.0.1"})
     asked = {"prompt": "p", "kv_transfer_params": {"mine": 1}}
     named = {"x_kv_cache_source_host_port": "127.0.0.1:9"}
-    async with pod.post(asked, prefiller=None, **named) as answer:
+    async with pod.post(asked, prefiller=None, headers=named) as answer:
         assert answer.status == 200
     params = pod.decode.bodies[0]["kv_transfer_params"]
     assert pod.decode.received[0].values("x-kv-cache-source-host-port") == []

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import socket
 import ssl
 from pathlib import Path
 
@@ -53,7 +54,9 @@ async def test_each_rank_has_a_listener_and_a_header_chooses_one(
     for prefiller in (None, ""):
         for listener, named, served in chosen:
             headers = {"x_data_parallel_host_port": named} if named else {}
-            async with pod.post({"prompt": "p"}, prefiller=prefiller, rank=listener, **headers) as answer:
+            async with pod.post(
+                {"prompt": "p"}, prefiller=prefiller, rank=listener, headers=headers
+            ) as answer:
                 assert (await answer.json())["id"] == served
     assert first.received[-1].values("x-data-parallel-host-port") == [f"10.0.0.1:{zero}"]
     for named in (f"10.0.0.2:{zero}", "10.0.0.1:1", "x"):
@@ -84,7 +87,7 @@ async def test_encoders_work_on_every_rank(start: Start) -> None:
     body = {"messages": [{"role": "user", "content": [item]}]}
     async with Vllm() as encoder:
         named = {"x_encoder_hosts_ports": encoder.address}
-        async with pod.post(body, "/v1/chat/completions", prefiller=None, rank=1, **named) as answer:
+        async with pod.post(body, "/v1/chat/completions", prefiller=None, rank=1, headers=named) as answer:
             assert (await answer.json())["id"] == "rank 1"
         assert len(encoder.received) == 1
     await first.stop()
@@ -127,7 +130,7 @@ async def test_a_certificate_that_changes_is_taken(start: Start, tmp_path: Path)
 
 
 def test_a_certificate_that_is_not_there_ends_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="tls.crt"):
+    with pytest.raises(ConfigError, match=r"tls\.crt"):
         Sidecar(sources.read([f"--cert-path={tmp_path}"], {}).options)
 
 
@@ -182,8 +185,6 @@ async def test_open_requests_end_before_the_sidecar_does(pod: Pod) -> None:
 
 
 def refuses(port: int) -> bool:
-    import socket
-
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
