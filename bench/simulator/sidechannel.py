@@ -15,7 +15,7 @@ import msgspec
 from bench.simulator.leases import Leases
 from bench.simulator.nixl import Source
 
-PATIENCE_S: Final = 5.0
+PATIENCE_S: Final = 10.0
 """Wall seconds for a connection and its first message."""
 
 

@@ -34,7 +34,6 @@ class Transfers:
         if sequence.phase is not Phase.FETCHING:
             return False
         del self.fetching[sequence]
-        holdings.publish(self._cache, sequence, sequence.target // self._size)
         # One token is computed again, or there would be nothing to sample from.
         sequence.computed = sequence.target - 1
         sequence.phase = Phase.FETCHED

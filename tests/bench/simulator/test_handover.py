@@ -15,6 +15,9 @@ import pytest
 
 from bench.simulator import nixl
 from bench.simulator.config import ReplicaConfig, TransferConfig
+from bench.simulator.replica import Replica
+from bench.simulator.sequence import Phase, Sequence
+from bench.simulator.tickets import Ticket
 from tests.fakes import simulated
 from tests.fakes.simulated import CONNECTED, PREFILL, SMALL, Client, prefill
 
@@ -259,6 +262,22 @@ async def test_a_prefill_whose_client_goes_away_keeps_nothing() -> None:
         assert await client.sample(USAGE) == 0
 
 
+async def test_a_client_that_goes_away_in_the_last_step_leaves_nothing_kept() -> None:
+    config = replace(CONNECTED, speed=0.1)
+    replica = Replica(config)
+    sequence = Sequence(200, 1, keep=True)
+    ticket = Ticket(sequence=sequence, changed=asyncio.Event(), name="r")
+    async with replica.running():
+        replica.submit(ticket)
+        while sequence.phase is not Phase.FINISHED:
+            await asyncio.sleep(0)
+        # The step that computed it still lasts, so nobody knows the answer yet.
+        replica.abort(ticket)
+        while not replica.telemetry.totals.finished["abort"]:
+            await asyncio.sleep(0.005)
+        assert replica.engine.cache.free == config.engine.num_blocks
+
+
 # === processes ===
 
 
@@ -291,36 +310,33 @@ async def program(*flags: str) -> AsyncIterator[Program]:
 
 
 async def test_two_processes_hand_over_and_a_dead_one_fails() -> None:
-    async with (
-        program("--role", "prefill") as first,
-        program("--role", "decode", "--speed", "100") as second,
-        program("--kv-transfer-latency", "1000") as slow,
-    ):
+    decoding = simulated.replicas(CONNECTED, connected(latency_s=1e6))
+    async with program("--role", "prefill") as first, decoding as (second, slow):
         _, body = await prefill(first.client, "/v1/completions", BODY)
-        status, answer = await second.client.post("/v1/completions", body)
+        status, answer = await second.post("/v1/completions", body)
         assert (status, answer["usage"]["completion_tokens"]) == (200, 5)
         await becomes(first.client, USAGE, 0)
         _, body = await prefill(first.client, "/v1/completions", BODY)
-        asked = asyncio.create_task(slow.client.post("/v1/completions", body))
-        await becomes(slow.client, "vllm:num_requests_waiting", 1)
-        # In the middle of a transfer that would take a quarter of an hour.
+        asked = asyncio.create_task(slow.post("/v1/completions", body))
+        await becomes(slow, "vllm:num_requests_waiting", 1)
+        # In the middle of a transfer that would take hours.
         first.process.send_signal(signal.SIGKILL)
         status, answer = await asked
         assert (status, answer["error"]["code"]) == (500, 500)
-        status, answer = await second.client.post("/v1/completions", body)
+        status, answer = await second.post("/v1/completions", body)
         assert status == 500
         assert "no prefill replica at" in answer["error"]["message"]
 
 
 async def test_a_dead_decode_replica_leaves_its_blocks_to_the_lease() -> None:
-    async with program("--kv-lease-seconds", "40", "--speed", "20") as first:
-        async with program("--kv-transfer-latency", "1000") as slow:
-            _, body = await prefill(first.client, "/v1/completions", BODY)
+    async with simulated.replica(connected(lease_s=200.0)) as first:
+        async with program("--kv-transfer-latency", "10000") as slow:
+            _, body = await prefill(first, "/v1/completions", BODY)
             asked = asyncio.create_task(slow.client.post("/v1/completions", body))
             await becomes(slow.client, "vllm:num_requests_waiting", 1)
-            assert await first.client.sample("vllm:nixl_num_kv_expired_reqs_total") == 0
+            assert await first.sample("vllm:nixl_num_kv_expired_reqs_total") == 0
             slow.process.send_signal(signal.SIGKILL)
             with pytest.raises(aiohttp.ClientError):
                 await asked
-        await becomes(first.client, "vllm:nixl_num_kv_expired_reqs_total", 1)
-        await becomes(first.client, USAGE, 0)
+        await becomes(first, "vllm:nixl_num_kv_expired_reqs_total", 1)
+        await becomes(first, USAGE, 0)
