@@ -178,6 +178,9 @@ class EndpointTable:
         self._rows: dict[str, int] = {}
         self._by_address: dict[str, list[int]] = {}
         self._live: Rows = np.empty(0, np.int64)
+        self._oldest = -np.inf
+        """No reading is older. A reading makes way for newer ones only, so while this one counts all do, and
+        nobody has to look."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -261,6 +264,17 @@ class EndpointTable:
         """Which rows in use have a reading that still counts, shape (capacity,)."""
         return self.updated_at > now - self.stale_after
 
+    def stale(self, rows: Rows, now: float) -> Mask | None:
+        """Which of these rows in use have no reading that still counts, shape (n,); None: all have one."""
+        limit = now - self.stale_after
+        if self._oldest > limit:
+            return None
+        read = self.updated_at[rows]
+        oldest = read.item(read.argmin()) if len(read) else np.inf
+        if rows is self._live:
+            self._oldest = oldest
+        return read <= limit if oldest <= limit else None
+
     def candidates(self, now: float) -> "Candidates":
         """Every endpoint of the pool."""
         return Candidates(self, self._live, now)
@@ -301,6 +315,7 @@ class EndpointTable:
 
     def _changed(self) -> None:
         self.version += 1
+        self._oldest = -np.inf
         self._live = np.flatnonzero(self.generation % 2 == 1)
         self._by_address = {}
         for row in self._live.tolist():
@@ -407,9 +422,8 @@ class Candidates:
         """Whose reading counts; None where all do."""
         if not self._looked:
             self._looked = True
-            read, limit = self.table.updated_at[self.rows], self.now - self.table.stale_after
-            if len(read) and read[read.argmin()] <= limit:
-                self._seen = _sight_of(read <= limit)
+            stale = self.table.stale(self.rows, self.now)
+            self._seen = None if stale is None else _sight_of(stale)
         return self._seen
 
 

@@ -135,6 +135,31 @@ def test_without_telemetry_the_ledger_decides(now: float) -> None:
     assert candidates.kv_usage().tolist() == [0.5, 0.5]
 
 
+def test_a_reading_that_nobody_follows_up_ends_its_time_for_all_and_for_some() -> None:
+    table = table_of(3)
+    for row in range(3):
+        table.observe(row, Gauges(waiting=10.0 * row), 10.0 + row)
+    for now, everybody, some in (
+        (11.9, [0.0, 10.0, 20.0], [0.0, 20.0]),
+        (12.5, [15.0, 10.0, 20.0], [20.0, 20.0]),
+        (13.5, [20.0, 20.0, 20.0], [20.0, 20.0]),
+        (99.0, [1.0, 1.0, 1.0], [1.0, 1.0]),
+    ):
+        candidates = table.candidates(now)
+        assert candidates.waiting().tolist() == everybody
+        assert candidates.where(np.array([True, False, True])).waiting().tolist() == some
+
+
+def test_who_comes_to_a_pool_whose_readings_all_count_is_still_unseen() -> None:
+    table = table_of(2)
+    for row in (0, 1):
+        table.observe(row, Gauges(waiting=4.0), 10.0)
+    assert table.candidates(10.0).waiting().tolist() == [4.0, 4.0]
+    table.replace([replica(number) for number in range(3)])
+    table.waiting[2] = 0.0
+    assert table.candidates(10.0).waiting().tolist() == [4.0, 4.0, 4.0]
+
+
 def test_one_gauge_can_be_unknown_while_others_count() -> None:
     table = table_of(2)
     table.observe(0, Gauges(waiting=2.0, kv_usage=math.nan), 10.0)
