@@ -69,6 +69,8 @@ class Metrics:
         self._model = Distinct(MOST_DISTINCT)
         self._fairness = Distinct(MOST_DISTINCT)
         self._series: dict[RequestLabels, _Series] = {}
+        self._choices: dict[tuple[str, str, str, int], Number] = {}
+        """(target model, endpoint's name, namespace, port) → how often it was chosen."""
         self._request_work = self._families.request_processing_duration_seconds.cell()
         self._response_work = self._families.response_processing_duration_seconds.cell()
         self._scheduling = self._families.scheduler_e2e_duration_seconds.cell()
@@ -125,12 +127,13 @@ class Metrics:
 
     def attempt(self, target_model: str, endpoint: Endpoint | None) -> None:
         """A scheduling cycle chose this endpoint, or none (status `failure`)."""
-        attempts, model = self._families.scheduler_attempts_total, self._model(target_model)
         if endpoint is None:
-            attempts.cell("failure", model, "", "", "").value += 1
-        else:
-            port = str(endpoint.port)
-            attempts.cell("success", model, endpoint.name, endpoint.namespace, port).value += 1
+            model = self._model(target_model)
+            self._families.scheduler_attempts_total.cell("failure", model, "", "", "").value += 1
+            return
+        key = (target_model, endpoint.name, endpoint.namespace, endpoint.port)
+        found = self._choices.get(key)
+        (self._remember_choice(*key) if found is None else found).value += 1
 
     def plugin_timer(self, point: str, plugin_type: str, plugin_name: str) -> Callable[[float], None]:
         """What to tell how long each call of one plugin took; `point` is Filter, Scorer, Picker, …"""
@@ -235,6 +238,15 @@ class Metrics:
                 self._series.clear()
             self._series[labels] = series
         return series
+
+    def _remember_choice(self, target_model: str, name: str, namespace: str, port: int) -> Number:
+        values = ("success", self._model(target_model), name, namespace, str(port))
+        cell = self._families.scheduler_attempts_total.cell(*values)
+        if len(target_model) <= LONGEST_LABEL:
+            if len(self._choices) >= MOST_REMEMBERED:
+                self._choices.clear()
+            self._choices[target_model, name, namespace, port] = cell
+        return cell
 
 
 class _Series:

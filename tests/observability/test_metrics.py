@@ -207,6 +207,17 @@ def test_models_times_tenants_are_bounded(metrics: Metrics) -> None:
     assert {s.value for s in page(metrics)["llm_d_epp_request_running"].samples} == {0}
 
 
+def test_models_times_endpoints_are_bounded_and_every_attempt_is_counted(metrics: Metrics) -> None:
+    endpoints = [Endpoint(f"pod-{n}", "10.0.0.1", 8000) for n in range(90)]
+    for model in [f"m{n}" for n in range(50)] + ["long" * 5000]:
+        for endpoint in endpoints * 2:
+            metrics.attempt(model, endpoint)
+    samples = page(metrics)["llm_d_epp_scheduler_attempts_total"].samples
+    assert len(samples) <= 4096 + 1
+    assert sum(s.value for s in samples) == 51 * 90 * 2
+    assert {s.value for s in samples if s.labels["endpoint_name"] != "other"} == {2}
+
+
 def test_load_leaves_the_page_with_its_last_request(metrics: Metrics) -> None:
     for _ in range(2):
         metrics.in_flight(ENDPOINT, "producer", LABELS, 1, 50)
