@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := .venv-tools
+ENGINE := .venv-vllm
 PIP := -m pip --quiet --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-disagg bench-overhead bench-micro bench-soak test check fuzz protos docs fmt clean
+.PHONY: help setup demo demo-disagg bench-overhead bench-micro bench-soak test test-vllm check fuzz protos docs fmt clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +48,13 @@ bench-soak: setup ## Read 2,000 streams for five minutes, and sleep on one more 
 test: setup ## Run every test, the real Envoy included
 	@$(BIN)/python -m pytest
 
+# Not in our own environment: the engine brings gigabytes, and its own versions of what we use.
+$(ENGINE)/.ready: tests/real/install.sh
+	@tests/real/install.sh $(ENGINE) $(PYTHON)
+
+test-vllm: setup $(if $(REAL_VLLM),,$(ENGINE)/.ready) ## Test with the real vLLM on the CPU (REAL_VLLM=DIR: the one that is there; else installs 7 GB)
+	@REAL_VLLM=$(or $(REAL_VLLM),$(ENGINE)) $(BIN)/python -m pytest -v -s tests/real
+
 check: setup ## Format check, lint, types, import contract
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -68,5 +76,5 @@ fmt: setup ## Format the code and fix what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-clean: ## Remove both virtual environments and what the demo and the benchmarks wrote
-	rm -rf $(VENV) $(TOOLS) .demo .fuzz bench/results
+clean: ## Remove the virtual environments and what the demo and the benchmarks wrote
+	rm -rf $(VENV) $(TOOLS) $(ENGINE) .demo .fuzz bench/results

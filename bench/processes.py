@@ -66,16 +66,16 @@ class Process:
         """The exit code, once it has ended by itself."""
         return await asyncio.to_thread(self._child.wait, STOP_SECONDS)
 
-    async def until(self, ready: Callable[[], Awaitable[bool]]) -> None:
+    async def until(self, ready: Callable[[], Awaitable[bool]], seconds: float = START_SECONDS) -> None:
         """Wait until `ready` answers true. Raises Failed when the program ends first, or takes too long."""
         try:
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(seconds):
                 while not await ready():
                     if self._child.poll() is not None:
                         raise Failed(f"{self._name} ended:\n{self.output()}")
                     await asyncio.sleep(0.02)
         except TimeoutError as error:
-            raise Failed(f"{self._name} is not ready after {START_SECONDS:g} s:\n{self.output()}") from error
+            raise Failed(f"{self._name} is not ready after {seconds:g} s:\n{self.output()}") from error
 
     async def says(self, start: str, count: int) -> list[str]:
         """The first lines of its output that start so. Raises Failed when they do not come."""

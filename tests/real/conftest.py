@@ -1,0 +1,45 @@
+"""Tests against the real vLLM engine. `make test-vllm` runs them, `make test` does not."""
+
+import random
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from tests.real.engines import START_SECONDS, Pair, running
+
+HERE = Path(__file__).parent
+SECONDS = 120
+ANSWER_SECONDS = 60.0
+"""No request may hang for longer."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of this folder, and give the first one time to start the engines."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.vllm)
+            item.add_marker(pytest.mark.timeout(START_SECONDS + SECONDS))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def engines(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
+    """Two replicas for all tests: a start takes longer than all of them."""
+    async with running(tmp_path_factory.mktemp("engines")) as pair:
+        yield pair
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        yield session
+
+
+@pytest.fixture
+def prompt(request: pytest.FixtureRequest, engines: Pair) -> Callable[[int], str]:
+    """A prompt of so many tokens that no replica has seen before."""
+    rng = random.Random(request.node.nodeid)
+    return lambda tokens: " ".join(rng.choices(engines.words, k=tokens))

@@ -1,0 +1,169 @@
+"""The real vLLM engine as programs of their own: two replicas of a tiny model on the CPU, joined by NIXL."""
+
+import asyncio
+import json
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from bench.processes import ROOT, Failed, Process, free_port, page
+
+PLACE: Final = "REAL_VLLM"
+"""Names the folder with the engine in the environment."""
+MODEL: Final = "tiny"
+BLOCK: Final = 32
+"""Tokens; on the CPU no smaller one will do."""
+START_SECONDS: Final = 600.0
+"""Two engines start in 75 s on two cores that nobody else uses."""
+SETTLE_SECONDS: Final = 10.0
+"""The engine's counters follow its answers."""
+ENVIRONMENT: Final = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    # Threads that spin while they wait make every token of two replicas on two cores cost a second.
+    "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "passive",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # The replicas fetch from each other over loopback.
+    "UCX_TLS": "tcp,self",
+    "UCX_NET_DEVICES": "lo",
+    "VLLM_NIXL_SIDE_CHANNEL_HOST": "127.0.0.1",
+}
+TRANSFER: Final = {"kv_connector": "NixlConnector", "kv_role": "kv_both", "kv_buffer_device": "cpu"}
+
+
+class Engine:
+    """One replica, with a log in a folder."""
+
+    def __init__(self, programs: Path, model: Path, name: str, folder: Path) -> None:
+        self.name = name
+        self.port = free_port()
+        environment = ENVIRONMENT | {"VLLM_NIXL_SIDE_CHANNEL_PORT": str(free_port())}
+        self.process = Process(
+            (
+                "env",
+                *(f"{key}={value}" for key, value in environment.items()),
+                *(str(programs / "vllm"), "serve", str(model)),
+                f"--served-model-name={MODEL}",
+                "--host=127.0.0.1",
+                f"--port={self.port}",
+                "--max-model-len=16384",
+                "--dtype=float32",
+                f"--block-size={BLOCK}",
+                "--num-gpu-blocks-override=1024",
+                "--enforce-eager",
+                "--enable-prompt-tokens-details",
+                f"--kv-transfer-config={json.dumps(TRANSFER)}",
+            ),
+            folder / f"{name}.log",
+        )
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+    async def start(self) -> None:
+        """Wait until it takes requests."""
+        await self.process.until(self._ready, START_SECONDS)
+
+    async def counted(self, counter: str, **labels: str) -> int:
+        """Sum over the series with these labels of a counter, which is named without `vllm:` and `_total`."""
+        text = await page(f"{self.url}/metrics")
+        return sum(
+            int(sample.value)
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == f"vllm:{counter}_total" and labels.items() <= sample.labels.items()
+        )
+
+    async def _ready(self) -> bool:
+        try:
+            async with aiohttp.ClientSession() as client, client.get(f"{self.url}/health") as response:
+                return response.status == 200
+        except (OSError, aiohttp.ClientError):
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Both replicas; either can compute a prompt for the other."""
+
+    prefill: Engine
+    decode: Engine
+    words: tuple[str, ...]
+    """Of the model: each is one token."""
+
+    @property
+    def both(self) -> tuple[Engine, Engine]:
+        return self.prefill, self.decode
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where one replica has tokens of prompts from, by its own count."""
+
+    computed: int
+    cached: int
+    transferred: int
+    external_hits: int
+    """Tokens that its scheduler found elsewhere; it hopes for them before they are there."""
+
+
+async def sources(engine: Engine) -> Sources:
+    async def of(source: str) -> int:
+        return await engine.counted("prompt_tokens_by_source", source=source)
+
+    return Sources(
+        await of("local_compute"),
+        await of("local_cache_hit"),
+        await of("external_kv_transfer"),
+        await engine.counted("external_prefix_cache_hits"),
+    )
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Pair]:
+    """Both replicas, ready. Raises Failed with what is missing where there is no engine."""
+    programs = _programs()
+    model = folder / MODEL
+    maker = (str(programs / "python"), str(Path(__file__).with_name("model.py")), str(model))
+    made = await asyncio.to_thread(subprocess.run, maker, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise Failed(f"{' '.join(maker)} failed:\n{made.stderr}")
+    vocabulary = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    words = tuple(word for word in vocabulary if len(word) == 4 and word != "user")
+    print(f"starting two engines, a minute or two; their logs: {folder}")
+    prefill, decode = (Engine(programs, model, name, folder) for name in ("prefill", "decode"))
+    pair = Pair(prefill, decode, words)
+    try:
+        await asyncio.gather(*(engine.start() for engine in pair.both))
+        yield pair
+    finally:
+        for engine in pair.both:
+            engine.process.stop()
+
+
+def _programs() -> Path:
+    """Where the engine's programs are. Raises Failed."""
+    named = os.environ.get(PLACE, "")
+    place = ROOT / (named or ".venv-vllm")
+    for programs in (place / "bin", place / "venv" / "bin"):
+        if (programs / "vllm").exists():
+            return programs
+    raise Failed(
+        f"there is no vLLM engine in {place}: `make test-vllm` installs it into .venv-vllm; "
+        f"{PLACE}=DIR names another virtual environment that has bin/vllm"
+    )
