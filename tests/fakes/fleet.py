@@ -1,6 +1,7 @@
 """Simulated replicas and sidecars as programs of their own, which a test may kill."""
 
 import asyncio
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,14 +40,20 @@ class Simulated:
     def kill(self) -> None:
         self.process.kill()
 
-    async def sample(self, family: str, index: int = 0, **labels: str) -> float:
+    async def sample(self, family: str, index: int = 0) -> float:
         """Sum of a family on the metrics page of one replica."""
-        return total(await page(f"http://{self.places[index]}/metrics"), f"vllm:{family}", **labels)
+        return total(await page(f"http://{self.places[index]}/metrics"), f"vllm:{family}")
 
-    async def shows(self, family: str, value: float, **labels: str) -> None:
+    async def shows(self, family: str, value: float) -> None:
         """Wait until the first replica's page shows a value."""
         async with asyncio.timeout(SEEN_SECONDS):
-            while await self.sample(family, **labels) != value:
+            while await self.sample(family) != value:
+                await asyncio.sleep(0.01)
+
+    async def works_on(self, requests: int) -> None:
+        """Wait until the first replica has so many requests under way, also before the first step ends."""
+        async with asyncio.timeout(SEEN_SECONDS):
+            while json.loads(await page(f"http://{self.place}/load"))["server_load"] != requests:
                 await asyncio.sleep(0.01)
 
 
