@@ -103,8 +103,7 @@ async def test_who_is_picked_to_decode_alone_computes_its_prompt(door: Gateway, 
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_shorter_queue_computes_the_prompt(door: Gateway, way: str) -> None:
     async with scene(door, way, prefill=2) as there:
-        there.prefill[0].waiting = 40.0
-        await there.queues_are_seen()
+        await there.queue(40, 1)
         await there.ask(prompt=LONG)
         assert [len(engine.received) for engine in there.prefill] == [0, 1]
 

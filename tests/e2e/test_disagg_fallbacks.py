@@ -142,8 +142,7 @@ async def test_where_all_who_prefill_are_gone_it_is_decoded_alone(door: Gateway,
 async def test_where_the_first_choice_fails_the_second_computes(door: Gateway, way: str) -> None:
     async with scene(door, way, prefill=2) as there:
         first, second = there.prefill
-        second.waiting = 40.0
-        await there.queues_are_seen()
+        await there.queue(1, 40)
         first.reply = status(503)
         assert (await there.ask(prompt=LONG)).status == 200
         assert first.bodies == second.bodies

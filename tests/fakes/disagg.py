@@ -234,14 +234,19 @@ class Scene(Stack):
         await self.settles(0, self.in_flight)
         await self.settles(0, self.tokens)
 
-    async def queues_are_seen(self) -> None:
-        """The picker has read the queues of all engines."""
-        engines = [*self.prefill, *self.decode, *self.encode]
+    async def queue(self, *waiting: float) -> None:
+        """Give those who prefill queues of these lengths, and wait until the picker has seen them.
+
+        None is empty: then it could be one that has not been read.
+        """
+        assert all(waiting)
+        for engine, length in zip(self.prefill, waiting, strict=True):
+            engine.waiting = length
 
         async def seen() -> float:
             return await self.picker.sum_of("llm_d_epp_per_endpoint_queue_size")
 
-        await self.settles(sum(engine.waiting for engine in engines), seen)
+        await self.settles(sum(waiting), seen)
 
 
 @asynccontextmanager
