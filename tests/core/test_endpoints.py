@@ -176,6 +176,8 @@ def test_a_mask_keeps_the_row_order() -> None:
     kept = candidates.where(np.array([False, True, False, True]))
     assert [endpoint.name for endpoint in kept] == ["pod1", "pod3"]
     assert len(kept) == 2
+    nobody = kept.where(np.array([False, False]))
+    assert len(nobody) == len(nobody.where(np.array([], bool))) == 0
 
 
 def test_candidates_hold_the_rows_that_no_mask_took() -> None:
