@@ -14,6 +14,7 @@ import msgspec
 
 from bench.simulator.leases import Leases
 from bench.simulator.nixl import Source
+from endpoint_picker.aio import Tasks
 
 PATIENCE_S: Final = 10.0
 """Wall seconds for a connection and its first message."""
@@ -46,7 +47,7 @@ class Listener:
         """`fetched` hears the name of a lease whose blocks have been fetched."""
         self._engine_id, self._leases = engine_id, leases
         self._now, self._fetched = now, fetched
-        self._talking: set[asyncio.Task[None]] = set()
+        self._talking = Tasks()
 
     @contextlib.asynccontextmanager
     async def serving(self, host: str, port: int) -> AsyncIterator[int]:
@@ -56,20 +57,17 @@ class Listener:
             yield int(server.sockets[0].getsockname()[1])
         finally:
             server.close()
-            for task in self._talking:
-                task.cancel()
-            await asyncio.gather(*self._talking, return_exceptions=True)
+            await self._talking.close()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._talking.add(task)
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._talking.start("side channel", self._serve(reader, writer))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             # A client that goes away or talks nonsense ends its own connection and nothing else.
             with contextlib.suppress(OSError, ValueError, msgspec.MsgspecError):
                 await self._talk(reader, writer)
         finally:
-            self._talking.discard(task)
             writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
