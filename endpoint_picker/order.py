@@ -20,7 +20,6 @@ from endpoint_picker.parsing import legs
 Place = tuple[int, Endpoint]
 """Table row, and the endpoint that it holds."""
 
-_ONE_ANSWER: Final = (b"1", b"null")
 _NOT_SENT_ON: Final = wire.CONTROL_HEADERS | {
     wire.DATA_PARALLEL_RANK,
     "accept-encoding",
@@ -71,12 +70,11 @@ class Order:
 def order(request: Request, decision: Decision, body: bytes, table: EndpointTable) -> Order | None:
     """None where nobody else is to compute the prompt, or the request is none that can be split."""
     api, inline, prefill = legs.api_of(request.path), decision.inline, decision.prefill
-    if api is None or inline is None or prefill is None or len(request.payload.prompts) > 1:
+    if api is None or inline is None or prefill is None:
         return None
     try:
         fields = legs.opened(body)
-        # Of several answers to one prompt each would fetch the prompt, which is kept for one.
-        if any(bytes(fields.get(name, legs.ONE)) not in _ONE_ANSWER for name in ("n", "best_of")):
+        if not legs.single(fields):
             return None
         leg = legs.prefill_leg(api, fields, legs.NIXL_PREFILL_PARAMS)
     except BadRequest:

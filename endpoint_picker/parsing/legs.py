@@ -67,6 +67,17 @@ def written(fields: Mapping[str, msgspec.Raw]) -> bytes:
     return msgspec.json.encode(fields)
 
 
+def single(fields: Fields) -> bool:
+    """Whether a body asks for one answer to one prompt: what a prefill hands over serves no more than that.
+
+    Of several prompts the engines hand over the first one's cache, then use it for all: the other answers are
+    wrong, and a longer prompt ends the engine.
+    """
+    if any(bytes(fields.get(name, ONE)) not in _ONE_OR_NONE for name in ("n", "best_of")):
+        return False
+    return sum(_prompts(fields[name]) for name in ("prompt", "prompt_embeds") if name in fields) <= 1
+
+
 def prefill_leg(api: Api, fields: Fields, params: msgspec.Raw | bytes) -> Fields:
     """What the prefill replica is sent: the same prompt, for one token, with these transfer parameters.
 
@@ -125,7 +136,16 @@ def cached_tokens(response_body: bytes) -> int | None:
     return None
 
 
+_ONE_OR_NONE: Final = (b"1", b"null")
+_ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _CHATTY: Final = frozenset({Api.COMPLETIONS, Api.CHAT, Api.MESSAGES})
+
+
+def _prompts(field: msgspec.Raw) -> int:
+    """How many a field has: texts or lists of tokens, in a list where they are several."""
+    if opening(field) != b"[" or bytes(field)[1:].lstrip()[:1] not in (b'"', b"[", b"{"):
+        return 0 if bytes(field) == b"null" else 1
+    return len(_ITEMS.decode(without_lone_surrogates(bytes(field))))
 
 
 def _limited(fields: Fields, *names: str) -> msgspec.Raw:

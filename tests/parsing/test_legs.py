@@ -80,6 +80,33 @@ def test_the_end_of_a_path_names_the_api(path: str, api: Api | None) -> None:
     assert legs.api_of(path) is api
 
 
+@pytest.mark.parametrize(
+    ("body", "single"),
+    [
+        ({"messages": []}, True),
+        ({"prompt": "a"}, True),
+        ({"prompt": None, "prompt_embeds": "QQ=="}, True),
+        ({"prompt": []}, True),
+        ({"prompt": [1, 2]}, True),
+        ({"prompt": ["a"]}, True),
+        ({"prompt": [[1, 2]]}, True),
+        ({"prompt": ["a", "\ud800"]}, False),
+        ({"prompt": [[1], [2]]}, False),
+        ({"prompt": "a", "prompt_embeds": "QQ=="}, False),
+        ({"prompt_embeds": ["QQ==", "QQ=="]}, False),
+        ({"prompt": "a", "n": 1, "best_of": None}, True),
+        ({"prompt": "a", "n": 2}, False),
+        ({"prompt": "a", "best_of": 2}, False),
+    ],
+)
+@pytest.mark.parametrize("space", ["", " "])
+def test_what_is_handed_over_serves_one_answer_to_one_prompt(
+    body: dict[str, Any], single: bool, space: str
+) -> None:
+    text = json.dumps(body).replace("[", "[" + space)
+    assert legs.single(legs.opened(text.encode())) == single
+
+
 @pytest.mark.parametrize("api", [Api.COMPLETIONS, Api.CHAT, Api.MESSAGES])
 def test_a_prefill_computes_one_token_whatever_the_client_asked_for(api: Api) -> None:
     asked = {"stream": True, "stream_options": {"include_usage": True}, "min_tokens": 7, "max_tokens": 9}

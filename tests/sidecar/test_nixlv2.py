@@ -50,6 +50,19 @@ async def test_the_prompt_is_computed_elsewhere_first(pod: Pod) -> None:
     assert pod.counted("prefill_seconds_count", connector="nixlv2") == 1
 
 
+@pytest.mark.parametrize("fields", [{"prompt": ["a", "b"]}, {"prompt": "a", "n": 2}])
+@pytest.mark.parametrize("connector", ["nixlv2", "mooncake"])
+async def test_several_prompts_or_answers_are_decoded_plainly(
+    start: Start, connector: str, fields: dict[str, Any]
+) -> None:
+    pod = await start(f"--kv-connector={connector}")
+    async with pod.post(asked := {"model": "m", **fields}) as answer:
+        assert answer.status == 200
+    assert pod.prefill.received == []
+    (decode,) = pod.decode.received
+    assert decode.json == asked
+
+
 @pytest.mark.skipif(not GOLDEN.exists(), reason="the recorded exchange is not here")
 async def test_a_recorded_exchange_goes_through_as_it_was(pod: Pod) -> None:
     for exchange in json.loads(GOLDEN.read_text()):

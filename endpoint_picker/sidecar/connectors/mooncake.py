@@ -50,6 +50,9 @@ class Mooncake:
         self._known: OrderedDict[Target, Known] = OrderedDict()
 
     async def serve(self, call: Call, prefiller: Target, source: Target | None) -> web.StreamResponse:
+        if not legs.single(call.fields):
+            return await self._prefills.decoder.send(call, call.fields)
+
         async def recover(failed: Failed) -> web.StreamResponse:
             self._known.pop(prefiller, None)
             return await self._prefills.fall_back(call, failed)

@@ -21,6 +21,8 @@ class Nixl:
 
     async def serve(self, call: Call, prefiller: Target, source: Target | None) -> web.StreamResponse:
         assert call.api is not None
+        if not legs.single(call.fields):
+            return await self._prefills.decoder.send(call, call.fields)
         params = self._params(source if source != prefiller else None)
         leg = legs.written(legs.prefill_leg(call.api, call.fields, params))
         try:
