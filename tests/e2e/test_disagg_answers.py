@@ -195,3 +195,22 @@ async def test_over_the_other_transport_as_well(fleet: Fleet, other: Gateway) ->
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with gateway(tmp_path_factory.mktemp("grpcio"), ("standalone",), "--transport=grpcio") as running:
         yield running
+
+
+@pytest.mark.parametrize(
+    "several", [{"n": 2}, {"prompt": [f"one {LONG}", f"two {LONG}"]}], ids=["n", "prompts"]
+)
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_cannot_be_split_is_decoded_alone(
+    fleet: Fleet, door: Gateway, way: str, several: dict[str, Any]
+) -> None:
+    """What is handed over serves one answer to one prompt."""
+    path = "/v1/completions"
+    url = await fleet.behind(door, way)
+    body = asking(path, f"{way} several: {LONG}", stream=False) | several
+    async with session() as client:
+        before = await fleet.replicas.sample(HITS, DECODE)
+        learned = await told(client, url + path, body)
+        assert await fleet.replicas.sample(HITS, DECODE) == before
+        assert learned["text"] == (await told(client, fleet.alone + path, body))["text"]
+    assert len(learned["text"]) == 2 * 12 * 4
