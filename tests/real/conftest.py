@@ -1,7 +1,8 @@
 """Tests against the real vLLM engine. `make test-vllm` runs them, `make test` does not."""
 
 import random
-from collections.abc import AsyncIterator, Callable
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -9,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.real.engines import START_SECONDS, Pair, running
+from tests.real.gateways import Gateway, Way, disaggregated
 
 HERE = Path(__file__).parent
 SECONDS = 120
@@ -24,11 +26,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(START_SECONDS + SECONDS))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def ended_as_by_hand() -> Iterator[None]:
+    """Have a run that is told to end do as with Ctrl-C: its engines are large, and end with the fixtures."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, previous)
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def engines(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
     """Two replicas for all tests: a start takes longer than all of them."""
     async with running(tmp_path_factory.mktemp("engines")) as pair:
         yield pair
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session", params=["inline", "sidecar"])
+async def place(
+    request: pytest.FixtureRequest, engines: Pair, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Gateway]:
+    """One replica computes prompts, the other one decodes, in either way."""
+    way: Way = request.param
+    prefiller = engines.prefill.address
+    async with disaggregated(tmp_path_factory.mktemp(way), way, prefiller, engines.decode) as gateway:
+        yield gateway
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,17 @@ ENVIRONMENT: Final = {
     "VLLM_NIXL_SIDE_CHANNEL_HOST": "127.0.0.1",
 }
 TRANSFER: Final = {"kv_connector": "NixlConnector", "kv_role": "kv_both", "kv_buffer_device": "cpu"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where a replica has tokens of prompts from, by its own count."""
+
+    computed: int = 0
+    cached: int = 0
+    transferred: int = 0
+    external_hits: int = 0
+    """Those that it expected to find elsewhere, before it looked."""
 
 
 class Engine:
@@ -79,15 +90,32 @@ class Engine:
         """Wait until it takes requests."""
         await self.process.until(self._ready, START_SECONDS)
 
-    async def counted(self, counter: str, **labels: str) -> int:
-        """Sum over the series with these labels of a counter, which is named without `vllm:` and `_total`."""
-        text = await page(f"{self.url}/metrics")
-        return sum(
-            int(sample.value)
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == f"vllm:{counter}_total" and labels.items() <= sample.labels.items()
+    async def answered(self) -> int:
+        """Requests that it has answered."""
+        return (await self._counts())("request_success")
+
+    async def sources(self) -> Sources:
+        counted = await self._counts()
+        return Sources(
+            counted("prompt_tokens_by_source", source="local_compute"),
+            counted("prompt_tokens_by_source", source="local_cache_hit"),
+            counted("prompt_tokens_by_source", source="external_kv_transfer"),
+            counted("external_prefix_cache_hits"),
         )
+
+    async def _counts(self) -> Callable[..., int]:
+        """Reads its counters as they are now: by name without `vllm:` and `_total`, and labels."""
+        families = list(text_string_to_metric_families(await page(f"{self.url}/metrics")))
+
+        def counted(counter: str, **labels: str) -> int:
+            return sum(
+                int(sample.value)
+                for family in families
+                for sample in family.samples
+                if sample.name == f"vllm:{counter}_total" and labels.items() <= sample.labels.items()
+            )
+
+        return counted
 
     async def _ready(self) -> bool:
         try:
@@ -109,29 +137,6 @@ class Pair:
     @property
     def both(self) -> tuple[Engine, Engine]:
         return self.prefill, self.decode
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """Where one replica has tokens of prompts from, by its own count."""
-
-    computed: int
-    cached: int
-    transferred: int
-    external_hits: int
-    """Tokens that its scheduler found elsewhere; it hopes for them before they are there."""
-
-
-async def sources(engine: Engine) -> Sources:
-    async def of(source: str) -> int:
-        return await engine.counted("prompt_tokens_by_source", source=source)
-
-    return Sources(
-        await of("local_compute"),
-        await of("local_cache_hit"),
-        await of("external_kv_transfer"),
-        await engine.counted("external_prefix_cache_hits"),
-    )
 
 
 @asynccontextmanager

@@ -1,12 +1,13 @@
 """The real Envoy and our picker in front of the real engine, and our sidecar beside one."""
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import aiohttp
 
@@ -16,6 +17,7 @@ from bench.processes import Process, free_port
 from tests.fakes.stack import running
 from tests.real.engines import Engine
 
+Way = Literal["inline", "sidecar"]
 ROLE: Final = "llm-d.ai/role"
 ROUTING: Final = """
 apiVersion: llm-d.ai/v1alpha1
@@ -65,9 +67,13 @@ class Gateway:
     url: str
     picker: Picker
 
-    async def in_flight(self) -> float:
-        """Requests in the picker's ledger."""
-        return await self.picker.sum_of("llm_d_epp_inflight_requests")
+    async def empty(self) -> bool:
+        """Whether the picker's ledger gets empty in time."""
+        for _ in range(100):
+            if await self.picker.sum_of("llm_d_epp_inflight_requests") == 0:
+                return True
+            await asyncio.sleep(0.05)
+        return False
 
 
 @asynccontextmanager
@@ -80,6 +86,18 @@ async def gateway(folder: Path, config: str, roles: Sequence[tuple[str, str]]) -
     places = [address for address, _ in roles]
     async with running(picker, folder, relocated(load("standalone"), picker.grpc_port, places)) as envoy:
         yield Gateway(f"http://127.0.0.1:{envoy.port}", picker)
+
+
+@asynccontextmanager
+async def disaggregated(folder: Path, way: Way, prefiller: str, engine: Engine) -> AsyncIterator[Gateway]:
+    """Whoever is at the address of the prefiller computes prompts, the engine decodes."""
+    async with AsyncExitStack() as scope:
+        decoder = engine.address
+        if way == "sidecar":
+            decoder = await scope.enter_async_context(sidecar(folder, engine, [prefiller]))
+        config = DISAGGREGATED.replace("WAY", way)
+        roles = [(prefiller, "prefill"), (decoder, "decode")]
+        yield await scope.enter_async_context(gateway(folder, config, roles))
 
 
 @asynccontextmanager

@@ -39,11 +39,11 @@ async def served(
     client: aiohttp.ClientSession, url: str, engines: Pair, messages: list[dict[str, Any]]
 ) -> tuple[Any, Engine]:
     """The answer, and the replica that says that it has answered one request more."""
-    before = [await engine.counted("request_success") for engine in engines.both]
+    before = [await engine.answered() for engine in engines.both]
     answer = await ask(client, url, "chat", body("chat", "", messages=messages))
     assert answer.status == 200, answer.raw
     for _ in range(500):
-        after = [await engine.counted("request_success") for engine in engines.both]
+        after = [await engine.answered() for engine in engines.both]
         if sum(after) > sum(before):
             break
         await asyncio.sleep(0.02)

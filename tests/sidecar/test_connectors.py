@@ -117,6 +117,15 @@ async def test_a_client_that_leaves_takes_both_legs_with_it(paired: Pod) -> None
 # === mooncake ===
 
 
+async def test_mooncake_serves_one_prompt_only(start: Start) -> None:
+    async with Vllm() as server:
+        server.reply = ranks({"0": "engine-0"})
+        pod = await start("--kv-connector=mooncake", f"--mooncake-bootstrap-port={server.port}")
+        await answered(pod, asked := {"model": "m", "prompt": ["a", "b"]})
+    assert pod.prefill.received == server.received == []
+    assert pod.decode.bodies == [asked]
+
+
 async def test_the_decode_is_told_the_engine_of_the_prefill(start: Start) -> None:
     async with Vllm() as server:
         server.reply = ranks({"0": "engine-0", "1": "engine-1"})

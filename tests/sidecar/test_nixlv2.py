@@ -51,11 +51,7 @@ async def test_the_prompt_is_computed_elsewhere_first(pod: Pod) -> None:
 
 
 @pytest.mark.parametrize("fields", [{"prompt": ["a", "b"]}, {"prompt": "a", "n": 2}])
-@pytest.mark.parametrize("connector", ["nixlv2", "mooncake"])
-async def test_several_prompts_or_answers_are_decoded_plainly(
-    start: Start, connector: str, fields: dict[str, Any]
-) -> None:
-    pod = await start(f"--kv-connector={connector}")
+async def test_several_prompts_or_answers_are_decoded_plainly(pod: Pod, fields: dict[str, Any]) -> None:
     async with pod.post(asked := {"model": "m", **fields}) as answer:
         assert answer.status == 200
     assert pod.prefill.received == []
