@@ -185,7 +185,7 @@ class Engine:
     ) -> tuple[int, int]:
         """Take sequences into the batch, fetched ones first; returns (tokens computed, cached read)."""
         tokens = reads = 0
-        active = {sequence.adapter for sequence in self._batch.running}
+        active = {each.adapter for each in self._batch.running} if self.config.max_loras else set()
         admitted = []
         for sequence in chain(self.transfers.fetched, self._waiting):
             if tokens == budget or len(self._batch.running) == self.config.max_num_seqs:
