@@ -30,6 +30,7 @@ SAYS: Final[Mapping[str, str]] = {
     "/v1/completions": "prompt",
     "/v1/chat/completions": "messages",
     "/v1/responses": "input",
+    "/v1/messages": "messages",
 }
 """Path → where the prompt is."""
 
@@ -81,8 +82,8 @@ def asking(path: str, prompt: str, *, stream: bool, tokens: int = 12) -> dict[st
     body = {"model": "tiny", SAYS[path]: said, limit: tokens, "seed": 3}
     if not stream:
         return body
-    # Responses tell their usage unasked.
-    options = {} if path == "/v1/responses" else {"stream_options": {"include_usage": True}}
+    # The others tell their usage unasked.
+    options = {"stream_options": {"include_usage": True}} if "completions" in path else {}
     return body | {"stream": True} | options
 
 
@@ -101,7 +102,12 @@ async def told(client: aiohttp.ClientSession, url: str, body: dict[str, Any]) ->
 
 def _learn(learned: dict[str, Any], document: dict[str, Any]) -> None:
     kind = document.get("type", "")
-    if kind.startswith("response."):
+    if kind == "content_block_delta":
+        learned["text"] += document["delta"]["text"]
+    elif kind in ("message", "message_delta"):
+        learned["text"] += "".join(part["text"] for part in document.get("content", ()))
+        learned["reason"] = document.get("delta", document)["stop_reason"]
+    elif kind.startswith("response."):
         learned["text"] += document["delta"] if kind == "response.output_text.delta" else ""
         document = document.get("response") or {}
         document = {**document, "output": []}
