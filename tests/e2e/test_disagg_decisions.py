@@ -112,3 +112,14 @@ async def test_without_a_decider_everything_is_decoded_alone(door: Gateway) -> N
     async with scene(door, document=staged(decider="")) as there:
         assert (await there.ask(prompt=LONG)).status == 200
         assert there.prefill[0].received == []
+
+
+# aiohttp warns of every body beyond a MiB, which a sidecar sends from here.
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_prompt_of_megabytes_reaches_both(door: Gateway, way: str) -> None:
+    prompt = LONG * (4_000_000 // len(LONG))
+    async with scene(door, way) as there:
+        assert (await there.ask(prompt=prompt)).status == 200
+        assert there.prefill[0].bodies[0]["prompt"] == prompt
+        assert there.decode[0].bodies == [{"model": "tiny", "prompt": prompt, "kv_transfer_params": HANDED}]
