@@ -323,6 +323,7 @@ async def test_two_processes_hand_over_and_a_dead_one_fails() -> None:
         first.process.send_signal(signal.SIGKILL)
         status, answer = await asked
         assert (status, answer["error"]["code"]) == (500, 500)
+        await first.process.wait()
         status, answer = await second.post("/v1/completions", body)
         assert status == 500
         assert "no prefill replica at" in answer["error"]["message"]
