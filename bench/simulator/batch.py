@@ -98,6 +98,17 @@ class Batch:
             self._join(sequence, end, finished)
         return decoded, finished
 
+    def uneventful(self) -> int:
+        """Steps from now on in which everybody only gains a token; 0 while a prompt is computed."""
+        if self._prefilling or not self._decoding:
+            return 0
+        return min(self._wheel) - self._tick
+
+    def stride(self, steps: int) -> None:
+        """So many of those are over."""
+        self.context += steps * len(self._decoding)
+        self._tick += steps
+
     def drop(self, sequence: Sequence) -> None:
         """Out of the batch, without its blocks."""
         self._leave(sequence)

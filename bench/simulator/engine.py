@@ -165,6 +165,41 @@ class Engine:
         self._blocked = not (prompt_tokens or decoded or preempted or fetching)
         return StepOutcome(duration, prompt_tokens, ready, decoded, finished, preempted, fetching)
 
+    def uneventful(self) -> int:
+        """Steps from now on in which all that happens is one more token for everybody.
+
+        A driver may leave them out: `stride` is what they come to, and `stride_seconds` how long they take.
+        """
+        if self.transfers.fetched or self.config.jitter or (self._waiting and not self._full()):
+            return 0
+        return self._batch.uneventful()
+
+    def stride(self, steps: int) -> None:
+        """Be where so many uneventful steps lead."""
+        self._batch.stride(steps)
+
+    def stride_seconds(self, steps: int) -> float:
+        """What so many uneventful steps take together, from now on."""
+        batch = self._batch
+        first = self._duration(0, batch.decoding, batch.context)
+        longer = self.config.cached_token_s * batch.decoding  # each step reads one more token of everybody
+        return steps * first + longer * (steps * (steps - 1) // 2)
+
+    @property
+    def decoding(self) -> int:
+        """Sequences that gain a token in each step."""
+        return self._batch.decoding
+
+    def _full(self) -> bool:
+        """Whether those who wait have to until somebody ends."""
+        if len(self._batch.running) == self.config.max_num_seqs:
+            return True
+        head = next(iter(self._waiting))
+        if self._stalled is None or self._stalled[0] is not head or self.cache.free > self._stalled[1]:
+            return False
+        active = {each.adapter for each in self._batch.running} if head.adapter else set[str]()
+        return self._adapter_fits(head.adapter, active)
+
     def _duration(self, prompt_tokens: int, decoding: int, reads: int) -> float:
         """Seconds of a step; nothing to do takes no time."""
         config = self.config

@@ -1,0 +1,158 @@
+"""The loop over events: `simulate` runs one workload on one fleet with one policy.
+
+Everything happens at virtual times and by one seed: the same arguments give the same outcome, to the last
+digit, in whatever process.
+"""
+
+import heapq
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+from bench.fleet import roster, text
+from bench.fleet.fleet import Fleet, Incident
+from bench.fleet.notes import Notes
+from bench.fleet.outcome import Fate, Outcome
+from bench.fleet.policy import PolicySpec, World
+from bench.fleet.replica import Job, Replica
+from bench.fleet.traffic import Request, Workload
+from bench.simulator.sequence import Sequence
+from endpoint_picker.core.errors import Refusal
+
+_REMEMBERED: Final = 1.1
+"""Intervals of scraping for which replicas remember what their pages showed."""
+_TOO_LONG: Final = 400
+_UNREACHABLE: Final = 503
+
+
+def simulate(fleet: Fleet, workload: Workload, policy: PolicySpec, seed: int) -> Outcome:
+    """Run until the last answer has ended. Raises ConfigError when the policy's configuration is wrong.
+
+    The seed is that of the run (which picker gets a request, what policies leave to chance); a workload has
+    been made by one of its own.
+    """
+    run = _Run(fleet, workload, policy, seed)
+    run.play()
+    return run.notes.outcome(policy.name, run.replicas)
+
+
+class _Run:
+    """Replicas, pickers, and what is to happen next."""
+
+    def __init__(self, fleet: Fleet, workload: Workload, policy: PolicySpec, seed: int) -> None:
+        self._fleet, self._workload = fleet, workload
+        horizon = _REMEMBERED * fleet.scrape_interval
+        there = set(fleet.begins_with)
+        self.replicas = [
+            Replica(number, config, horizon=horizon, alive=number in there)
+            for number, config in enumerate(fleet.engines)
+        ]
+        self._world = World(self.replicas, workload.block_tokens)
+        self._rng = Random(f"{seed}/run")
+        self._pickers = roster.make(policy, fleet, self._world, seed)
+        self.notes = Notes(workload, fleet.engines[0])
+        self._events: list[tuple[float, int, Callable[[Any], None], Any]] = []
+        """(time, order of events at the same time, what happens, to whom)."""
+        self._order = 0
+        self._armed = [-1] * len(self.replicas)
+        """The turn of each replica whose end is among the events."""
+        self._places = [(session, turn) for session in workload.sessions for turn in range(len(session))]
+        """Request → its conversation, and its place there."""
+
+    def play(self) -> None:
+        self._tell_members()
+        for session in self._workload.sessions:
+            self._at(session[0].arrival, self._arrive, session[0])
+        for incident in self._fleet.incidents:
+            self._at(incident.at, self._happen, incident)
+        while self._events:
+            self._world.now, _, act, whom = heapq.heappop(self._events)
+            act(whom)
+
+    def _at(self, time: float, act: Callable[[Any], None], whom: object) -> None:
+        heapq.heappush(self._events, (time, self._order, act, whom))
+        self._order += 1
+
+    # === requests ===
+
+    def _arrive(self, request: Request) -> None:
+        now = self._world.now
+        self.notes.arrived(request, now)
+        picker = self._rng.randrange(len(self._pickers)) if len(self._pickers) > 1 else 0
+        try:
+            number = self._pickers[picker].choose(request)
+        except Refusal:
+            self._over(request, Fate.REFUSED)
+            return
+        self.notes.sent(request, number)
+        replica = self.replicas[number]
+        job = Job(request, self._sequence(request, replica), picker)
+        if not replica.alive:
+            self._fail(job, _UNREACHABLE)
+            return
+        try:
+            replica.submit(job, now)
+        except ValueError:  # larger than the engine's whole cache
+            self._fail(job, _TOO_LONG)
+            return
+        self._arm(replica)
+
+    def _sequence(self, request: Request, replica: Replica) -> Sequence:
+        hashes = text.hashes(request, self._workload.block_tokens, replica.config.block_size)
+        return Sequence(request.prompt_tokens, request.output_tokens, hashes, request.adapter)
+
+    def _fail(self, job: Job, status: int) -> None:
+        self._pickers[job.picker].failed(job.request, status)
+        self._over(job.request, Fate.FAILED)
+
+    def _over(self, request: Request, fate: Fate) -> None:
+        """Whatever came of it, the conversation goes on: each policy gets the same requests."""
+        self.notes.over(request, fate)
+        session, turn = self._places[request.number]
+        if turn + 1 < len(session):
+            self._at(self._world.now + session[turn + 1].think, self._arrive, session[turn + 1])
+
+    # === replicas ===
+
+    def _arm(self, replica: Replica) -> None:
+        """See that the end of its run is among the events."""
+        if replica.next is not None and self._armed[replica.number] != replica.turn:
+            self._armed[replica.number] = replica.turn
+            self._at(replica.next, self._proceed, (replica, replica.turn))
+
+    def _proceed(self, whom: tuple[Replica, int]) -> None:
+        replica, turn = whom
+        if replica.turn != turn:
+            return
+        now = self._world.now
+        ended = replica.proceed()
+        for job in ended.started:
+            self.notes.started(job, now)
+            self._pickers[job.picker].first_token(job.request)
+        for job in ended.finished:
+            self.notes.finished(job, now)
+            self._pickers[job.picker].end(job.request, job.sequence)
+            self._over(job.request, Fate.SERVED)
+        self._arm(replica)
+
+    def _happen(self, incident: Incident) -> None:
+        replica, now = self.replicas[incident.replica], self._world.now
+        if incident.what == "slows":
+            replica.slow(incident.factor, now)
+            self._arm(replica)
+        elif incident.what == "joins":
+            replica.revive(now)
+            self._tell_members()
+        else:
+            for job in replica.die(now):
+                self._fail(job, 0 if self.notes.has_started(job.request) else _UNREACHABLE)
+            self._at(now + self._fleet.detection, self._miss, replica)
+
+    def _miss(self, replica: Replica) -> None:
+        if not replica.alive:
+            self._tell_members()
+
+    def _tell_members(self) -> None:
+        members = [replica.number for replica in self.replicas if replica.alive]
+        for picker in self._pickers:
+            picker.members(members)

@@ -1,0 +1,237 @@
+"""One engine with a clock: when its steps begin and end, whom it serves, what its metrics page shows.
+
+Steps in which everybody only gains a token are taken together (`Engine.uneventful`), and cut short when
+somebody arrives: a fleet spends most of its steps so.
+"""
+
+from bisect import bisect_left
+from collections import deque
+from dataclasses import dataclass
+
+from bench.fleet.fleet import slowed
+from bench.fleet.gaps import Gaps
+from bench.fleet.traffic import Request
+from bench.simulator.config import EngineConfig
+from bench.simulator.engine import Engine, StepOutcome
+from bench.simulator.sequence import Sequence
+from endpoint_picker.core.endpoints import Gauges
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One request that a replica serves."""
+
+    request: Request
+    sequence: Sequence
+    picker: int
+    """Which of the pickers chose."""
+    step: int = 0
+    """The replica's first step that its next gaps are of."""
+    longest_gap: float = 0.0
+    stopped: float = -1.0
+    """When it got its last token, if it lost its place in the batch since; else negative."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """What the engine reports at the end of a step."""
+
+    waiting: int
+    running: int
+    kv_usage: float
+    adapters: tuple[tuple[str, ...], tuple[str, ...]]
+    """Of running and of waiting sequences."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What goes on: one step with an outcome, or `strides` uneventful ones."""
+
+    begin: float
+    end: float
+    longest: float
+    """Seconds of its longest step."""
+    strides: int
+    outcome: StepOutcome | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What the end of a run brought."""
+
+    started: list[Job]
+    """Got their first token."""
+    finished: list[Job]
+
+
+_NOBODY = Ended([], [])
+
+
+class Replica:
+    """One engine. Its caller asks it at the time that `next` says, and no later."""
+
+    def __init__(self, number: int, config: EngineConfig, *, horizon: float, alive: bool = True) -> None:
+        self.number = number
+        self.config = config
+        self.engine = Engine(config)
+        self.alive = alive
+        """Whether anybody answers at its address."""
+        self.jobs: dict[Sequence, Job] = {}
+        self.gaps = Gaps()
+        self.busy = 0.0
+        """Seconds in which it computed."""
+        self.turn = 0
+        """Grows whenever `next` changes: what was meant for an earlier turn is void."""
+        self._run: _Run | None = None
+        self._horizon = horizon
+        self._shown: deque[tuple[float, _Page]] = deque()
+        """(from when on, what the page shows), the oldest first."""
+        self._adapters = False
+        """Whether anybody ever asked for one."""
+        self._page = self._reported()
+        self._show(0.0)
+
+    @property
+    def next(self) -> float | None:
+        """When the run ends; None: it is idle."""
+        return None if self._run is None else self._run.end
+
+    def submit(self, job: Job, now: float) -> None:
+        """Serve one more. ValueError when it could never fit."""
+        self.engine.submit(job.sequence, now)
+        self.jobs[job.sequence] = job
+        self._adapters |= bool(job.request.adapter)
+        if self._run is None:
+            self._begin(now)
+        else:
+            self._cut(now)
+
+    def proceed(self) -> Ended:
+        """The run has ended: what it brought; the next one begins at once, if there is something to do."""
+        run = self._run
+        assert run is not None
+        self._run = None
+        ended = self._settle(run)
+        self._show(run.end)
+        self._begin(run.end)
+        return ended
+
+    def slow(self, factor: float, now: float) -> None:
+        """From the next step on, each takes so many times as long as configured."""
+        self._cut(now)
+        self.engine.config = slowed(self.config, factor)
+
+    def die(self, now: float) -> list[Job]:
+        """All is lost; answers whom it served."""
+        lost = list(self.jobs.values())
+        self.busy += 0.0 if self._run is None else now - self._run.begin
+        self.alive = False
+        self._empty()
+        return lost
+
+    def revive(self, now: float) -> None:
+        """An empty engine takes its place."""
+        self.alive = True
+        self._empty()
+        self.engine = Engine(self.config)
+        self._shown.clear()
+        self._page = self._reported()
+        self._show(now)
+
+    def gauges_at(self, time: float) -> Gauges | None:
+        """What the page showed; None where the engine was not there."""
+        page = next((page for since, page in reversed(self._shown) if since <= time), None)
+        if page is None:
+            return None
+        config = self.config
+        running, waiting = page.adapters
+        return Gauges(
+            waiting=page.waiting,
+            running=page.running,
+            kv_usage=page.kv_usage,
+            block_size=config.block_size,
+            num_blocks=config.num_blocks,
+            max_lora=config.max_loras or None,
+            lora_running=frozenset(running),
+            lora_waiting=frozenset(waiting),
+        )
+
+    def _empty(self) -> None:
+        self.jobs.clear()
+        self._run = None
+        self.turn += 1
+
+    def _begin(self, now: float) -> None:
+        engine = self.engine
+        self.turn += 1
+        if not engine.busy:
+            return
+        strides = engine.uneventful()
+        if strides > 1:
+            self._run = self._strides(now, strides)
+            return
+        outcome = engine.step(now)
+        self._run = _Run(now, now + outcome.duration, outcome.duration, 0, outcome)
+        self._page = self._reported()
+
+    def _strides(self, begin: float, count: int) -> _Run:
+        seconds = self.engine.stride_seconds(count)
+        return _Run(begin, begin + seconds, seconds - self.engine.stride_seconds(count - 1), count, None)
+
+    def _cut(self, now: float) -> None:
+        """Whoever comes in the midst of uneventful steps joins at the end of the one that runs."""
+        run, engine = self._run, self.engine
+        if run is None or not run.strides:
+            return
+        strides = 1 + bisect_left(range(1, run.strides), now - run.begin, key=engine.stride_seconds)
+        if strides < run.strides:
+            self._run = self._strides(run.begin, strides)
+            self.turn += 1
+
+    def _settle(self, run: _Run) -> Ended:
+        self.busy += run.end - run.begin
+        if run.outcome is None:
+            mean, engine = (run.end - run.begin) / run.strides, self.engine
+            self.gaps.add(mean, engine.decoding * run.strides, run.longest)
+            engine.stride(run.strides)
+            return _NOBODY
+        outcome, jobs, gaps = run.outcome, self.jobs, self.gaps
+        for sequence in outcome.preempted:
+            self._stop(jobs[sequence], run.begin)
+        gaps.add(outcome.duration, len(outcome.decoded), outcome.duration)
+        started = [jobs[sequence] for sequence in outcome.started if self._resumes(jobs[sequence], run)]
+        finished = [jobs.pop(sequence) for sequence in outcome.finished]
+        for job in finished:
+            job.longest_gap = max(job.longest_gap, gaps.longest_since(job.step))
+        return Ended(started, finished)
+
+    def _stop(self, job: Job, now: float) -> None:
+        """It has lost its place; if it had tokens already, the next one is late."""
+        if job.sequence.first_token >= 0.0 and job.stopped < 0.0:
+            job.longest_gap = max(job.longest_gap, self.gaps.longest_since(job.step))
+            job.stopped = now
+
+    def _resumes(self, job: Job, run: _Run) -> bool:
+        """Note that its prompt is computed; answers whether that was the first time."""
+        job.step = self.gaps.steps
+        if job.stopped < 0.0:
+            return True
+        pause = run.end - job.stopped
+        self.gaps.pause(pause)
+        job.longest_gap = max(job.longest_gap, pause)
+        job.stopped = -1.0
+        return False
+
+    def _reported(self) -> _Page:
+        engine = self.engine
+        running, waiting = engine.adapters() if self._adapters else ([], [])
+        return _Page(engine.waiting, engine.running, engine.cache.usage, (tuple(running), tuple(waiting)))
+
+    def _show(self, now: float) -> None:
+        """The page tells of the end of a step: whoever came during it is not on it yet."""
+        shown, page = self._shown, self._page
+        if shown and shown[-1][1] == page:
+            return
+        shown.append((now, page))
+        while len(shown) > 1 and shown[1][0] <= now - self._horizon:
+            shown.popleft()
