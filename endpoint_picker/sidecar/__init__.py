@@ -11,6 +11,6 @@ The life of a request, and where each step lives:
 
 Around it: `command` (start, signals, drain), `options` (what can be set), `flags` and `sources` (by whom),
 `call` (one request under way), `engines` (connections to engines), `targets` (their addresses), `headers`,
-`errors`, `counts` (metrics).
+`errors`, `counts` (metrics), `upgrade` (WebSockets).
 Only `parsing.legs` knows what the two bodies look like; it is shared with the picker that needs no sidecar.
 """

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from endpoint_picker.parsing import legs
 from endpoint_picker.parsing.legs import Api, Fields
-from endpoint_picker.sidecar import chunked, usage
+from endpoint_picker.sidecar import chunked, upgrade, usage
 from endpoint_picker.sidecar.call import Call
 from endpoint_picker.sidecar.engines import Engines, Stage, Unreachable, refused, told
 from endpoint_picker.sidecar.errors import Kind, flat
@@ -33,6 +33,8 @@ class Decoder:
     async def forward(self, call: Call) -> web.StreamResponse:
         """Pass a request on as it comes in."""
         request = call.request
+        if upgrade.wanted(request):
+            return await self._joined(call)
         data = request.content.iter_any() if request.can_read_body else None
         try:
             answer = await self._engines.send(
@@ -83,6 +85,23 @@ class Decoder:
             return await whole(opened, self._largest)
         except Unreachable as error:
             return unreachable(call, error)
+
+    async def _joined(self, call: Call) -> web.StreamResponse:
+        try:
+            engine = await self._engines.join(
+                Stage.DECODE,
+                call.engine,
+                call.path,
+                headers=upgrade.onward(call),
+                protocols=upgrade.protocols(call.request),
+                largest=self._largest,
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            return web.Response(status=error.status)
+        except Unreachable as error:
+            return unreachable(call, error)
+        async with engine:
+            return await upgrade.bridge(call, engine, self._largest)
 
     async def _piece(self, call: Call, fields: Fields, request_id: str | None) -> web.Response:
         return await self.whole(call, await self.open(call, fields, request_id=request_id, readable=True))

@@ -1,6 +1,7 @@
 """Connections to engines: kept open, one pool for all, TLS by stage."""
 
 import enum
+from collections.abc import Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -90,15 +91,38 @@ class Engines:
         self, stage: Stage, target: Target, path: str, method: str, headers: Headers, data: Any
     ) -> aiohttp.ClientResponse:
         assert self._session is not None
-        scheme = "https" if stage in self._tls else "http"
         return await self._session.request(
             method,
-            URL(f"{scheme}://{target}{path}", encoded=True),
+            self._url(stage, target, path),
             headers=headers,
             data=data,
             allow_redirects=False,
             ssl=stage not in self._unverified,
         )
+
+    async def join(
+        self,
+        stage: Stage,
+        target: Target,
+        path: str,
+        *,
+        headers: Headers,
+        protocols: Sequence[str],
+        largest: int,
+    ) -> aiohttp.ClientWebSocketResponse:
+        """An open WebSocket. Raises what `Unreachable` lists."""
+        assert self._session is not None
+        return await self._session.ws_connect(
+            self._url(stage, target, path),
+            headers=headers,
+            protocols=protocols,
+            max_msg_size=largest,
+            ssl=stage not in self._unverified,
+        )
+
+    def _url(self, stage: Stage, target: Target, path: str) -> URL:
+        scheme = "https" if stage in self._tls else "http"
+        return URL(f"{scheme}://{target}{path}", encoded=True)
 
 
 async def read(answer: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -1,5 +1,6 @@
 """The composition of a sidecar: listeners, connections, counts; started and ended here."""
 
+import asyncio
 import logging
 import random
 from pathlib import Path
@@ -68,8 +69,7 @@ class Sidecar:
 
     async def stop(self) -> None:
         """Take no more requests, wait for those that are open as long as the options allow, and close."""
-        for listener in self._listeners:
-            await listener.cleanup()
+        await asyncio.gather(*(listener.cleanup() for listener in self._listeners))
         await self._tasks.close()
         await self._page.stop()
         await self._engines.close()

@@ -70,8 +70,8 @@ async def start() -> AsyncIterator[Start]:
                 *flags,
             )
             sidecar = Sidecar(sources.read(given, environment or {}).options)
-            await sidecar.start()
             stack.push_async_callback(sidecar.stop)
+            await sidecar.start()
             client = await stack.enter_async_context(aiohttp.ClientSession())
             return Pod(sidecar, prefill, decode, client)
 

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from tests.fakes import vllm
 from tests.fakes.engine import until
-from tests.fakes.replica import Pace, Received
+from tests.fakes.replica import Pace, Received, replicas
 from tests.sidecar.conftest import Pod, Start
 
 FORBIDDEN = "Forbidden: prefill target not allowed by SSRF protection"
@@ -310,3 +310,28 @@ async def test_a_source_alone_is_told_to_an_engine_that_can_fetch(
         async with pod.post(asked, prefiller=None, x_kv_cache_source_host_port=source) as answer:
             assert answer.status == 200
         assert pod.decode.bodies[-1] == asked
+
+
+async def test_a_head_has_no_body(pod: Pod) -> None:
+    pod.decode.reply = vllm.status(200, "page")
+    async with pod.client.head(pod.url("/v1/models")) as answer:
+        assert (answer.status, answer.headers["content-length"], await answer.read()) == (200, "4", b"")
+
+
+async def test_sockets_pass_messages_both_ways(start: Start) -> None:
+    async with replicas("engine") as (engine,):
+        pod = await start(f"--model-server-port={engine.port}")
+        async with pod.client.ws_connect(pod.url("/ws?a=1"), headers={"authorization": "Bearer k"}) as socket:
+            await socket.send_str("hello")
+            assert await socket.receive_str() == "hello"
+            await socket.send_bytes(b"\x00")
+            assert await socket.receive_bytes() == b"\x00"
+        (received,) = engine.received
+        assert received.path == "/ws?a=1"
+        assert received.values("authorization") == ["Bearer k"]
+        with pytest.raises(aiohttp.WSServerHandshakeError) as raised:
+            await pod.client.ws_connect(pod.url("/elsewhere"))
+        assert raised.value.status == 404
+    with pytest.raises(aiohttp.WSServerHandshakeError) as raised:
+        await pod.client.ws_connect(pod.url("/ws"))
+    assert raised.value.status == 503

@@ -178,7 +178,8 @@ async def test_open_requests_end_before_the_sidecar_does(pod: Pod) -> None:
         await answer.content.readline()
         assert pod.sidecar.open() == 1
         ending = asyncio.create_task(pod.sidecar.stop())
-        await until(lambda: refuses(pod.sidecar.ports[0]))
+        await until(lambda: not pod.sidecar._listeners[0].sites)
+        assert refuses(pod.sidecar.ports[0])
         pod.decode.pace.allow(9)
         assert (await answer.content.read()).endswith(b"data: [DONE]\n\n")
     await ending
