@@ -55,7 +55,9 @@ async def place(
 @pytest.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
     timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    # Engines close what is idle for 5 s, maybe while the next request is on its way.
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
         yield session
 
 
