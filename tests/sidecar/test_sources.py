@@ -1,5 +1,6 @@
 """Flags, the configuration file and the environment."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ import pytest
 
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.sidecar import flags, sources
+from endpoint_picker.sidecar.counts import Counts
 from endpoint_picker.sidecar.options import Options
+
+PAGE = (Path(__file__).parents[2] / "docs/sidecar.md").read_text(encoding="utf-8")
 
 
 def options(*given: str, **environment: str) -> Options:
@@ -151,3 +155,20 @@ def test_todays_name_comes_before_a_former_one() -> None:
     assert options("--vllm-port=1", "--model-server-port=2").model_server_port == 2
     both = options("--prefiller-use-tls", "--enable-tls=decoder").enable_tls
     assert sorted(both) == ["decoder", "prefiller"]
+
+
+def test_the_page_for_users_says_what_is_so() -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert options(f"--configuration={example}").allowed_prefillers == ("10.0.0.0/16",)
+    (command,) = re.findall(r"```\nendpoint-picker sidecar (.*?)```", PAGE, re.DOTALL)
+    assert options(*command.replace("\\\n", " ").split()).kv_connector == "nixlv2"
+    assert [
+        flag
+        for flag in re.findall(r"`--([a-z0-9-]+)", PAGE)
+        if flag not in (*flags.FLAGS, "configuration-file", "configuration")
+    ] == []
+    families = {metric.name for metric in Counts().registry.collect()}
+    told = {
+        name.removesuffix("_total") for name in re.findall(r"^\| `(endpoint_picker_\w+)`", PAGE, re.MULTILINE)
+    }
+    assert told == families
