@@ -52,7 +52,16 @@ from endpoint_picker.scheduling.filters import session as session_filters
 from endpoint_picker.scheduling.filters import topology as topology_filters
 from endpoint_picker.scheduling.scorers import attributes as attribute_scorers
 from endpoint_picker.scheduling.scorers import labels as label_scorers
-from endpoint_picker.scheduling.scorers import latency, load, lora, media, multicluster, no_hit_lru, prefix
+from endpoint_picker.scheduling.scorers import (
+    latency,
+    load,
+    lora,
+    media,
+    multicluster,
+    no_hit_lru,
+    prefix,
+    work,
+)
 from endpoint_picker.scheduling.scorers import session as session_scorers
 from endpoint_picker.scheduling.scorers import topology as topology_scorers
 
@@ -110,6 +119,7 @@ TABLE: Final[Mapping[str, type[Plugin]]] = {
     "token-load-scorer": load.TokenLoad,
     "prefix-cache-scorer": prefix.PrefixCache,
     "no-hit-lru-scorer": no_hit_lru.NoHitLru,
+    "prefill-work-scorer": work.PrefillWork,
     "mm-embeddings-cache-scorer": media.EncodedMedia,
     "latency-scorer": latency.Latency,
     "lora-affinity-scorer": lora.LoraAffinity,

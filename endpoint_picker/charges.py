@@ -52,14 +52,23 @@ class Charges:
         self.prefill = self._helping(decision.prefill, computes=True)
         self._encode = self._helping(decision.encode, computes=False)
 
-    def prefilled(self) -> None:
-        """The prompt is computed."""
-        self.decode.reservation.first_token()
-        if self.prefill is not None:
-            self.prefill.release()
-        if self._encode is not None:
-            self._encode.release()
+    @property
+    def computing(self) -> Reservation | None:
+        """Where the prompt is being computed; None where it is already."""
+        charge = self.decode if self.prefill is None else self.prefill
+        return charge.reservation if charge.reservation.computing else None
+
+    def computed(self) -> None:
+        """The endpoint that computes the prompt for another one has done so."""
+        for charge in (self.prefill, self._encode):
+            if charge is not None:
+                charge.release()
         self.prefill = self._encode = None
+
+    def first_token(self) -> None:
+        """Who serves the request has begun to answer."""
+        self.decode.reservation.first_token()
+        self.computed()
 
     def alone(self) -> None:
         """Nobody computes the prompt for the endpoint that serves the request: it has to do it itself."""
@@ -81,13 +90,20 @@ class Charges:
     def _serving(self, row: int, *, alone: bool) -> Charge:
         """Where another endpoint computes the prompt, its tokens are held here but not waited for."""
         cost = self._cost
-        prompt, output = (cost.at(row), cost.output) if cost else (0, 0)
-        prefill, later = (prompt, output) if alone else (0, prompt + output)
-        return Charge(self._ledger.reserve(row, prefill_tokens=prefill, output_tokens=later), self._show)
+        missing, output, whole = (cost.at(row), cost.output, cost.tokens) if cost else (0, 0, 0)
+        prefill, later = (missing, output) if alone else (0, missing + output)
+        reservation = self._ledger.reserve(
+            row, prefill_tokens=prefill, output_tokens=later, prompt_tokens=whole, computes=alone
+        )
+        return Charge(reservation, self._show)
 
     def _helping(self, result: ProfileResult | None, *, computes: bool) -> Charge | None:
         if result is None:
             return None
         row = result.rows[0]
-        tokens = self._cost.at(row) if self._cost and computes else 0
-        return Charge(self._ledger.reserve(row, prefill_tokens=tokens), self._show)
+        cost = self._cost if computes else None
+        missing, whole = (cost.at(row), cost.tokens) if cost else (0, 0)
+        reservation = self._ledger.reserve(
+            row, prefill_tokens=missing, prompt_tokens=whole, computes=computes
+        )
+        return Charge(reservation, self._show)

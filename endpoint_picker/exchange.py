@@ -54,6 +54,7 @@ class Books:
     """All instances: those that say something about responses are asked, and told."""
     guard: Guard = field(init=False)
     responders: Sequence[Step] = field(init=False)
+    watchers: Sequence[Step] = field(init=False)
     auditors: Sequence[Step] = field(init=False)
     reporters: Sequence[Step] = field(init=False)
 
@@ -61,6 +62,7 @@ class Books:
         guard = Guard(self.metrics, self.complaints, self.clock)
         object.__setattr__(self, "guard", guard)
         object.__setattr__(self, "responders", guard.steps(hooks.RESPONDER, self.plugins))
+        object.__setattr__(self, "watchers", guard.steps(hooks.WATCHER, self.plugins))
         object.__setattr__(self, "auditors", guard.steps(hooks.AUDITOR, self.plugins))
         object.__setattr__(self, "reporters", guard.steps(hooks.REPORTER, self.plugins))
 
@@ -121,7 +123,9 @@ class Exchange:
             self._body = self.order.filled(params)
             self.request.size = len(self._body)
             self.order = None
-            self.prefilled()
+            if self._charges is not None:
+                self._tell_prefilled(self._charges)
+                self._charges.computed()
 
     def not_computed(self) -> None:
         """Nobody has computed the prompt: who serves the request has to."""
@@ -172,9 +176,10 @@ class Exchange:
         return tuple(found.items())
 
     def prefilled(self) -> None:
-        """The prompt is computed."""
+        """The replica has begun to answer."""
         if self._charges is not None:
-            self._charges.prefilled()
+            self._tell_prefilled(self._charges)
+            self._charges.first_token()
 
     def scores(self) -> Mapping[str, float] | None:
         """Total of each endpoint that the primary profile scored, where they are to be shown."""
@@ -213,6 +218,12 @@ class Exchange:
             self._report(outcome.usage)
             self._books.metrics.response_processed(self._busy)
             self._books.metrics.finished(self._labels, outcome)
+
+    def _tell_prefilled(self, charges: Charges) -> None:
+        if self._books.watchers:
+            place = charges.computing
+            if place is not None and place.valid:
+                self._books.guard.run(self._books.watchers, self.request, place.row)
 
     def _audit(self, usage: Usage) -> None:
         books, decision = self._books, self.decision

@@ -18,6 +18,7 @@ from endpoint_picker.plugin import (
     Auditor,
     HeaderReader,
     Learner,
+    PrefillWatcher,
     Producer,
     Reporter,
     Responder,
@@ -35,6 +36,7 @@ ADMISSION: Final[Point] = ("Admission", Admitter, "admit")
 LEARNER: Final[Point] = ("PreRequest", Learner, "learn")
 LEARNER_AT: Final[Point] = ("PreRequest", Learner, "learn_at")
 RESPONDER: Final[Point] = ("ResponseReceived", Responder, "respond")
+WATCHER: Final[Point] = ("ResponseStreaming", PrefillWatcher, "prefilled")
 REPORTER: Final[Point] = ("ResponseStreaming", Reporter, "report")
 AUDITOR: Final[Point] = ("ResponseStreaming", Auditor, "audit")
 

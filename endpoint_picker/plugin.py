@@ -12,6 +12,7 @@
       Scorer           how good each of them is
       Picker           which rows win, in which order
     Learner          after the pick: a plugin that remembers what was sent where
+    PrefillWatcher   an endpoint has computed the prompt
     Responder        header fields that the response takes to the client
     Auditor          at the end: what the engine reported about the request
     Reporter         at the end: what the data plane is told of it, as dynamic metadata
@@ -209,6 +210,14 @@ class Picker(Protocol):
 
     def pick(self, request: Request, candidates: Candidates, totals: Vector) -> Rows:
         """Table rows, best first, at least one. `totals`, shape (n,), are the weighted sums."""
+
+
+@runtime_checkable
+class PrefillWatcher(Protocol):
+    """Sees how long prompts take."""
+
+    def prefilled(self, request: Request, row: int) -> None:
+        """The endpoint in `row` has computed the request's prompt just now; told once, or not at all."""
 
 
 @runtime_checkable

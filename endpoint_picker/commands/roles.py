@@ -16,14 +16,25 @@ METHODS: Final[Mapping[str, str]] = {
     "score": "scorer",
     "pick": "picker",
     "learn": "learner",
+    "prefilled": "prefill watcher",
     "respond": "responder",
     "audit": "auditor",
     "report": "reporter",
 }
 """The method of an extension point → its plugins."""
-BESIDE: Final = frozenset({"header reader", "learner", "responder", "auditor", "reporter"})
+BESIDE: Final = frozenset({"header reader", "learner", "prefill watcher", "responder", "auditor", "reporter"})
 """What many plugins do beside what they are there for: not what such a plugin is called."""
-UNASKED: Final = ("read_headers", "screen", "produce", "admit", "learn", "respond", "audit", "report")
+UNASKED: Final = (
+    "read_headers",
+    "screen",
+    "produce",
+    "admit",
+    "learn",
+    "prefilled",
+    "respond",
+    "audit",
+    "report",
+)
 """Methods of plugins that run because they are declared; nothing refers to them."""
 ENDINGS: Final[Mapping[str, str]] = {
     "-source": "data source",

@@ -36,6 +36,9 @@ _COLUMNS: dict[str, tuple[Any, Any]] = {
     "unread": (np.float64, 0.0),
     "in_flight_tokens": (np.int64, 0),
     "prefill_tokens": (np.int64, 0),
+    "pending": (np.int64, 0),
+    "prompt_tokens": (np.int64, 0),
+    "others": (np.float64, 0.0),
     "failures": (np.int64, 0),
     "ejected_until": (np.float64, -np.inf),
 }
@@ -152,6 +155,12 @@ class EndpointTable:
     """Tokens charged for them (see `ledger`)."""
     prefill_tokens: Rows
     """The part of those tokens whose first output token has not been seen."""
+    pending: Rows
+    """Requests whose prompt we have it compute and whose first output token has not been seen."""
+    prompt_tokens: Rows
+    """Tokens of all prompts in flight, cached or not: what they take of its KV cache."""
+    others: Vector
+    """Requests that its last reading showed beyond those that we had sent: other pickers' ones."""
     failures: Rows
     """Server errors in a row."""
     ejected_until: Vector
@@ -240,6 +249,8 @@ class EndpointTable:
             self.lora_running[row] = gauges.lora_running
         if gauges.lora_waiting is not None:
             self.lora_waiting[row] = gauges.lora_waiting
+        seen = (gauges.waiting or 0.0) + (gauges.running or 0.0) - self.in_flight[row]
+        self.others[row] = seen if seen > 0.0 else 0.0  # NaN is no number of requests either
         self.updated_at[row] = now
         self.readings[row] += 1
         self.unread[row] = 0

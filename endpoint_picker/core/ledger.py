@@ -6,6 +6,7 @@ one, the release finds another generation and leaves the row alone.
 """
 
 from endpoint_picker.core.endpoints import Endpoint, EndpointTable
+from endpoint_picker.core.records import record
 
 
 class Ledger:
@@ -16,26 +17,45 @@ class Ledger:
         self.open = 0
         """Reservations that are not yet released."""
 
-    def reserve(self, row: int, *, prefill_tokens: int, output_tokens: int = 0) -> "Reservation":
+    def reserve(
+        self,
+        row: int,
+        *,
+        prefill_tokens: int,
+        output_tokens: int = 0,
+        prompt_tokens: int = 0,
+        computes: bool = True,
+    ) -> "Reservation":
         """Charge one request to an endpoint.
 
         `prefill_tokens` are the prompt tokens that it must compute, released with the first token as
         outstanding prefill; together with the estimated `output_tokens` they count as tokens in flight
-        until the end.
+        until the end. `prompt_tokens` are those of the whole prompt, which it holds until then.
+        `computes`: whether it is this endpoint that the first token is waited for from.
         """
         self.open += 1
-        return Reservation(self, self._table, row, prefill_tokens, output_tokens)
+        charge = Charged(prefill_tokens, output_tokens, prompt_tokens, computes)
+        return Reservation(self, self._table, row, charge)
+
+
+@record
+class Charged:
+    """What one request costs an endpoint, as `Ledger.reserve` has it."""
+
+    prefill: int
+    output: int
+    prompt: int
+    computes: bool
 
 
 class Reservation:
     """One request's charge on one endpoint."""
 
     __slots__ = (
+        "_charged",
         "_generation",
         "_ledger",
         "_open",
-        "_output",
-        "_prefill",
         "_readings",
         "_table",
         "_waiting",
@@ -48,13 +68,10 @@ class Reservation:
     endpoint: Endpoint
     """The endpoint that it held when it was charged."""
 
-    def __init__(
-        self, ledger: Ledger, table: EndpointTable, row: int, prefill_tokens: int, output_tokens: int
-    ) -> None:
+    def __init__(self, ledger: Ledger, table: EndpointTable, row: int, charged: Charged) -> None:
         self._ledger = ledger
         self._table = table
-        self._prefill = prefill_tokens
-        self._output = output_tokens
+        self._charged = charged
         self._waiting = True
         self._open = True
         self._charge(row)
@@ -63,8 +80,7 @@ class Reservation:
         """The prompt is computed: its tokens are no longer outstanding prefill."""
         if self._open and self._waiting:
             if self.valid:
-                self._table.prefill_tokens[self.row] -= self._prefill
-                self._book_unread(-1)
+                self._book_prefill(-1)
             self._waiting = False
 
     def move(self, row: int) -> None:
@@ -83,7 +99,12 @@ class Reservation:
     @property
     def tokens(self) -> int:
         """Tokens charged: the prompt's uncached ones and the estimate of the output."""
-        return self._prefill + self._output
+        return self._charged.prefill + self._charged.output
+
+    @property
+    def computing(self) -> bool:
+        """Whether its endpoint computes the prompt and has not said a token yet."""
+        return self._open and self._waiting and self._charged.computes
 
     @property
     def valid(self) -> bool:
@@ -105,11 +126,14 @@ class Reservation:
         table, row = self._table, self.row
         table.in_flight[row] += sign
         table.in_flight_tokens[row] += sign * self.tokens
+        table.prompt_tokens[row] += sign * self._charged.prompt
         if self._waiting:
-            table.prefill_tokens[row] += sign * self._prefill
-            self._book_unread(sign)
+            self._book_prefill(sign)
 
-    def _book_unread(self, sign: int) -> None:
+    def _book_prefill(self, sign: int) -> None:
+        table, row = self._table, self.row
+        table.prefill_tokens[row] += sign * self._charged.prefill
+        table.pending[row] += sign * self._charged.computes
         # A reading that came in between has set the count to zero: it shows this request already.
-        if int(self._table.readings[self.row]) == self._readings:
-            self._table.unread[self.row] += sign
+        if int(table.readings[row]) == self._readings:
+            table.unread[row] += sign

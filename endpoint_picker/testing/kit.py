@@ -28,6 +28,7 @@ LAWS: Final[Mapping[str, tuple[Group, ...]]] = {
     "score": deciding.SCORER,
     "pick": deciding.PICKER,
     "learn": observing.LEARNER,
+    "prefilled": observing.PREFILL_WATCHER,
     "respond": observing.RESPONDER,
     "audit": observing.AUDITOR,
     "report": observing.REPORTER,

@@ -117,3 +117,26 @@ def test_the_books_never_go_below_zero_and_end_at_zero(steps: list[tuple[str, in
         reservation.release()
     assert books(table) == [[0] * 3] * 3
     assert not table.unread.any()
+
+
+def test_whole_prompts_are_held_to_the_end_and_first_tokens_waited_for() -> None:
+    table = table_of(2)
+    ledger = Ledger(table)
+    computing = ledger.reserve(0, prefill_tokens=30, prompt_tokens=100)
+    decoding = ledger.reserve(1, prefill_tokens=0, prompt_tokens=100, computes=False)
+    assert (table.prompt_tokens[:2].tolist(), table.pending[:2].tolist()) == ([100, 100], [1, 0])
+    assert (computing.computing, decoding.computing) == (True, False)
+    computing.first_token()
+    decoding.first_token()
+    assert (table.prompt_tokens[:2].tolist(), table.pending[:2].tolist()) == ([100, 100], [0, 0])
+    computing.release()
+    decoding.release()
+    assert (table.prompt_tokens[:2].tolist(), table.pending[:2].tolist()) == ([0, 0], [0, 0])
+
+
+def test_what_a_reading_shows_beyond_our_own_requests_is_somebody_elses() -> None:
+    table = table_of(3)
+    Ledger(table).reserve(0, prefill_tokens=1)
+    for row, (waiting, running) in enumerate([(2.0, 3.0), (0.0, 0.0), (float("nan"), 9.0)]):
+        table.observe(row, Gauges(waiting=waiting, running=running), 1.0)
+    assert table.others[:3].tolist() == [4.0, 0.0, 0.0]

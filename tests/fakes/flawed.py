@@ -94,6 +94,10 @@ def auditor(audit: Callable[[Usage], Any]) -> type[Plugin]:
     return type("Flawed", (_Flawed,), {"audit": method})
 
 
+def watcher(prefilled: Callable[[Request, int], Any]) -> type[Plugin]:
+    return type("Flawed", (_Flawed,), {"prefilled": lambda _, request, row: prefilled(request, row)})
+
+
 def reporter(report: Callable[[Usage], Any]) -> type[Plugin]:
     def method(self: Any, request: Request, usage: Usage) -> Any:
         return report(usage)
@@ -227,6 +231,7 @@ RIGHT: Final[Mapping[str, type[Plugin]]] = {
     "admitter": deciding("admit", lambda *_: ""),
     "decider": deciding("decide", lambda *_: True),
     "learner": learner(lambda *_: None, lambda *_: None),
+    "watcher": watcher(lambda *_: None),
     "auditor": auditor(lambda usage: None),
     "reporter": reporter(lambda usage: {"envoy.lb": {"tokens": 5.0}}),
     "parser": parser(),
@@ -310,6 +315,7 @@ FLAWED: Final[Sequence[tuple[type[Plugin], str, str]]] = [
     (learner(lambda r, d: 1 / 0, lambda *_: None), "learning", "raised ZeroDivisionError"),
     (learner(lambda *_: None, lambda r, row: r.payload.prompts[0]), "learning", "raised IndexError"),
     (learner(lambda r, d: r.headers["a"], lambda *_: None), "missing data", "raised KeyError: 'a'"),
+    (watcher(lambda r, row: r.payload.prompts[3]), "watching", "raised IndexError"),
     (auditor(lambda usage: usage.prompt_tokens + 1), "auditing", "raised TypeError"),  # type: ignore[operator]
     (reporter(lambda usage: None), "metadata", "answered None"),
     (reporter(lambda usage: {"a": 5}), "metadata", "a namespace has names and values"),

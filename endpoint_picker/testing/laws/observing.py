@@ -120,6 +120,13 @@ def _learn(plugin: Any, trial: Trial, _: Case) -> Any:
     plugin.learn_at(trial.request, int(trial.candidates.rows[-1]))
 
 
+def _prefilled(plugin: Any, trial: Trial, _: Case) -> Any:
+    """Told of a request that it has seen, and of one that it has not."""
+    if hasattr(plugin, "learn"):
+        _learn(plugin, trial, _)
+    return plugin.prefilled(trial.request, int(trial.candidates.rows[0]))
+
+
 def _respond(plugin: Any, trial: Trial, _: Case) -> Any:
     return plugin.respond(trial.request, decision_of(trial))
 
@@ -157,6 +164,7 @@ DETECTOR: Final = _laws(_saturation, _measure, shape="a number from 0 up")
 ADMITTER: Final = _laws(_admit, _text, shape="a text")
 DECIDER: Final = _laws(_decide, _truths, shape="a truth value")
 LEARNER: Final = _laws(_learn, _anything, FACTS, FIELDS, "request.payload", shape="learning")
+PREFILL_WATCHER: Final = _laws(_prefilled, _anything, FACTS, FIELDS, "request.payload", shape="watching")
 RESPONDER: Final = _laws(_respond, _fields, shape="header fields")
 AUDITOR: Final = _laws(_audit, _anything, FACTS, shape="auditing")
 REPORTER: Final = _laws(_report, _metadata, shape="metadata")

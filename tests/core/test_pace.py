@@ -1,0 +1,71 @@
+"""How fast endpoints compute prompts, from their first tokens."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from endpoint_picker.core.pace import EXTREME, FADING, Pace
+from tests.core.test_ledger import table_of
+
+ALL = np.arange(3)
+
+
+def test_nobody_is_slow_as_long_as_nothing_is_known() -> None:
+    assert Pace(table_of(3)).slowness(ALL, 5.0).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_who_takes_twice_as_long_is_slow() -> None:
+    measured, now = Pace(table_of(2)), 0.0
+    for _ in range(200):
+        now += 0.2
+        measured.computed(0, 1_000.0, since=now - 0.1, now=now)
+        measured.computed(1, 1_000.0, since=now - 0.2, now=now)
+    # Half the tokens at 1 and half at 2: together 1.5 a token.
+    fast, slow = measured.slowness(np.arange(2), now)
+    assert (fast, slow) == pytest.approx((1 / 1.5, 2 / 1.5), rel=0.1)
+
+
+def test_of_prompts_computed_together_each_second_counts_once() -> None:
+    measured = Pace(table_of(2))
+    for _ in range(4):  # sent together, done together after one second
+        measured.computed(0, 1_000.0, since=0.0, now=1.0)
+    for second in range(4):  # one after the other, a quarter of a second each
+        measured.computed(1, 1_000.0, since=0.0, now=(second + 1) / 4)
+    assert measured.slowness(np.arange(2), 1.0).tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_what_was_seen_fades() -> None:
+    measured = Pace(table_of(2))
+    for at in range(1, 20):
+        measured.computed(0, 1_000.0, since=at - 0.1, now=float(at))
+        measured.computed(1, 1_000.0, since=at - 1.0, now=float(at))
+    then = measured.slowness(np.arange(2), 20.0)[1]
+    later = measured.slowness(np.arange(2), 20.0 + 5 * FADING)[1]
+    assert then > 1.3
+    assert 1.0 <= later < 1.05
+
+
+def test_another_endpoint_in_the_row_starts_afresh() -> None:
+    table = table_of(2)
+    measured = Pace(table)
+    for at in range(1, 20):
+        measured.computed(0, 1_000.0, since=at - 1.0, now=float(at))
+        measured.computed(1, 1_000.0, since=at - 0.1, now=float(at))
+    assert measured.slowness(np.arange(2), 20.0)[0] > 1.3
+    table.generation[0] += 2
+    assert measured.slowness(np.arange(2), 20.0)[0] == 1.0
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.floats(1, 1e6), st.floats(0, 1e3), st.floats(0, 1e3)), max_size=30
+    )
+)
+def test_it_is_always_a_number_within_bounds(events: list[tuple[int, float, float, float]]) -> None:
+    measured, now = Pace(table_of(3)), 0.0
+    for row, tokens, before, later in events:
+        now += later
+        measured.computed(row, tokens, since=now - before, now=now)
+        found = measured.slowness(ALL, now)
+        assert np.all((found >= 1 / EXTREME) & (found <= EXTREME))
