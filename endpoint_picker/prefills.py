@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS: Final = 2.0
 """For a connection: an endpoint that is gone must leave time for another one."""
+IDLE_SECONDS: Final = 4.0
+"""For which a connection is kept: engines close theirs after 5 s, and a prompt sent just then is lost."""
 LARGEST_ANSWER: Final = 16 << 20
 """Bytes: one token, and where the blocks of the longest prompt are."""
 
@@ -172,7 +174,7 @@ class Prefills:
 
 def _session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, limit_per_host=0),
+        connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=IDLE_SECONDS),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         skip_auto_headers=("User-Agent",),
