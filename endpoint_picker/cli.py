@@ -251,7 +251,8 @@ def parser() -> argparse.ArgumentParser:
         usage="endpoint-picker [options]\n       endpoint-picker {check,plugins,sidecar} --help",
         epilog="Name the replicas with --endpoints, or with the plugin file-discovery in the configuration. "
         "`endpoint-picker check` validates configurations without serving, and `endpoint-picker plugins` "
-        "lists what they can name. In a decode pod, `endpoint-picker sidecar` has prompts computed elsewhere.",
+        "lists what they can name. `endpoint-picker sidecar` is the proxy of a decode pod that has prompts "
+        "computed elsewhere.",
         allow_abbrev=False,
     )
     whole.commands = COMMANDS.keys()

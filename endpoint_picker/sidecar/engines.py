@@ -12,7 +12,8 @@ from endpoint_picker.sidecar.options import Options
 from endpoint_picker.sidecar.targets import Target
 
 CONNECT_SECONDS: Final = 10.0
-IDLE_SECONDS: Final = 90.0
+IDLE_SECONDS: Final = 4.0
+"""For which a connection is kept: engines close theirs after 5 s, and a request sent just then is lost."""
 LARGEST_HEADER: Final = 1 << 20
 """Bytes of one header line."""
 

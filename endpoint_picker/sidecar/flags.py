@@ -131,7 +131,7 @@ GROUPS: Final[Mapping[str, tuple[Flag, ...]]] = {
         Flag("enable-ssrf-protection", "it is on, see --allowed-prefillers"),
         Flag("inference-pool", "needs Kubernetes, not in this version", metavar="NAME", env="INFERENCE_POOL"),
         Flag("pool-group", "needs Kubernetes, not in this version", metavar="NAME"),
-        Flag("max-idle-conns-per-host", "idle connections are closed after 90 s, however many", metavar="N"),
+        Flag("max-idle-conns-per-host", "idle connections are closed after 4 s, however many", metavar="N"),
         Flag("tracing", "not in this version"),
         Flag("moriio-write-mode", f"{MORIIO}: true is an error"),
         Flag("moriio-parallel-dispatch", f"{MORIIO}: true is an error"),
