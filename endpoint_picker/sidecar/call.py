@@ -49,6 +49,8 @@ class Call:
             self.body = await self.request.read()
         except web.HTTPRequestEntityTooLarge as error:
             raise Answered(_too_large(limit)) from error
+        except web.RequestPayloadError as error:
+            raise Answered(flat(Kind.BadRequestError, f"the body broke off: {error}")) from error
         try:
             self.fields = legs.opened(self.body)
         except BadRequest as error:

@@ -335,3 +335,14 @@ async def test_sockets_pass_messages_both_ways(start: Start) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError) as raised:
         await pod.client.ws_connect(pod.url("/ws"))
     assert raised.value.status == 503
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_body_that_breaks_off_is_the_clients_fault(pod: Pod, named: bool) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", pod.sidecar.ports[0])
+    header = b"x-prefiller-host-port: %b\r\n" % pod.prefill.address.encode() if named else b""
+    writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n" + header)
+    writer.write(b'\r\n4\r\n{"a"\r\nnonsense\r\n')
+    assert b" 400 " in await reader.readline()
+    writer.close()
+    assert pod.prefill.received == pod.decode.received == []

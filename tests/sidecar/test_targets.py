@@ -1,4 +1,7 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
 
 from endpoint_picker.sidecar import targets
 from endpoint_picker.sidecar.targets import Target
@@ -29,3 +32,12 @@ def test_host_and_port_are_read(text: str, target: Target) -> None:
 )  # fmt: skip
 def test_nothing_else_is(text: str) -> None:
     assert targets.read(text) is None
+
+
+@given(st.text(max_size=30) | st.from_regex(r"[a-z0-9.:\[\]@/?#-]{1,12}:[0-9]{1,5}", fullmatch=True))
+def test_what_is_read_is_all_that_a_url_says(text: str) -> None:
+    target = targets.read(text)
+    if target is not None:
+        assert targets.read(str(target)) == target
+        url = URL(f"http://{target}/v1/completions", encoded=True)
+        assert (url.host, url.port, url.raw_path) == (target.host, target.port, "/v1/completions")
