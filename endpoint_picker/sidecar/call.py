@@ -30,8 +30,8 @@ class Call:
         self.headers = headers.onward(request.headers, drop=_OURS)
         # One socket serves both families, and has a longer name for addresses of the older one.
         headers.forwarded(self.headers, targets.canonical(request.remote or ""))
-        self.request_id = str(uuid.uuid1())
-        """What both legs are known by where one leg refers to the other."""
+        self.request_id = request.headers.get(REQUEST_ID) or str(uuid.uuid1())
+        """What both legs are known by: the picker's and the client's logs have it, too."""
         self.body = b""
         self.fields: Fields = {}
         """The body's top level, once it is held."""

@@ -165,7 +165,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="Every flag can be set in the configuration, too, under its name without the dashes. "
         "Different on purpose from other sidecars of the field: nothing is sent where nobody allowed it; a "
         "prefill that fails is done without, unless --strict-prefill is set, and has a time limit; "
-        "x-request-id is replaced, not doubled; min_tokens is capped in every leg for one token. "
+        "x-request-id is kept, not doubled; min_tokens is capped in every leg for one token. "
         "docs/sidecar.md has the whole list.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,

@@ -25,6 +25,15 @@ NIXL = {
 }
 
 
+async def test_both_legs_of_a_request_without_an_id_get_one(pod: Pod) -> None:
+    async with pod.post({"model": "m", "prompt": "hi"}) as answer:
+        assert answer.status == 200
+    (prefill,), (decode,) = pod.prefill.received, pod.decode.received
+    (request_id,) = prefill.values("x-request-id")
+    assert decode.values("x-request-id") == [request_id]
+    assert uuid.UUID(request_id)
+
+
 async def test_the_prompt_is_computed_elsewhere_first(pod: Pod) -> None:
     asked = {"model": "m", "prompt": "hi", "max_tokens": 5, "min_tokens": 2, "stream": False, "x": {"y": 1}}
     async with pod.post(
@@ -37,9 +46,7 @@ async def test_the_prompt_is_computed_elsewhere_first(pod: Pod) -> None:
     assert decode.json == asked | {"kv_transfer_params": HANDED}
     assert prefill.path == decode.path == "/v1/completions?a=%2F1"
     assert prefill.values("authorization") == decode.values("authorization") == ["Bearer k"]
-    (request_id,) = prefill.values("x-request-id")
-    assert decode.values("x-request-id") == [request_id]
-    assert uuid.UUID(request_id).version == 1
+    assert prefill.values("x-request-id") == decode.values("x-request-id") == ["mine"]
     for leg in (prefill, decode):
         assert leg.values("x-prefiller-host-port") == []
         assert leg.values("x-forwarded-for") == ["127.0.0.1"]
