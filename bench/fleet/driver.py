@@ -26,21 +26,30 @@ _UNREACHABLE: Final = 503
 
 
 def simulate(fleet: Fleet, workload: Workload, policy: PolicySpec, seed: int) -> Outcome:
-    """Run until the last answer has ended. Raises ConfigError when the policy's configuration is wrong.
+    """Run until the last answer has ended.
+
+    Raises ConfigError when the policy's configuration is wrong, ValueError where engines cannot name the
+    workload's blocks.
 
     The seed is that of the run (which picker gets a request, what policies leave to chance); a workload has
     been made by one of its own.
     """
-    run = _Run(fleet, workload, policy, seed)
+    run = Run(fleet, workload, policy, seed)
     run.play()
     return run.notes.outcome(policy.name, run.replicas)
 
 
-class _Run:
+class Run:
     """Replicas, pickers, and what is to happen next."""
 
     def __init__(self, fleet: Fleet, workload: Workload, policy: PolicySpec, seed: int) -> None:
         self._fleet, self._workload = fleet, workload
+        sizes = {engine.block_size for engine in fleet.engines if workload.block_tokens % engine.block_size}
+        if sizes:
+            raise ValueError(
+                f"engines have blocks of {min(sizes)} tokens; it must divide the {workload.block_tokens} "
+                f"tokens of a block of the workload {workload.name}"
+            )
         horizon = _REMEMBERED * fleet.scrape_interval
         there = set(fleet.begins_with)
         self.replicas = [
@@ -49,7 +58,7 @@ class _Run:
         ]
         self._world = World(self.replicas, workload.block_tokens)
         self._rng = Random(f"{seed}/run")
-        self._pickers = roster.make(policy, fleet, self._world, seed)
+        self.pickers = roster.make(policy, fleet, self._world, seed)
         self.notes = Notes(workload, fleet.engines[0])
         self._events: list[tuple[float, int, Callable[[Any], None], Any]] = []
         """(time, order of events at the same time, what happens, to whom)."""
@@ -78,9 +87,9 @@ class _Run:
     def _arrive(self, request: Request) -> None:
         now = self._world.now
         self.notes.arrived(request, now)
-        picker = self._rng.randrange(len(self._pickers)) if len(self._pickers) > 1 else 0
+        picker = self._rng.randrange(len(self.pickers)) if len(self.pickers) > 1 else 0
         try:
-            number = self._pickers[picker].choose(request)
+            number = self.pickers[picker].choose(request)
         except Refusal:
             self._over(request, Fate.REFUSED)
             return
@@ -102,7 +111,7 @@ class _Run:
         return Sequence(request.prompt_tokens, request.output_tokens, hashes, request.adapter)
 
     def _fail(self, job: Job, status: int) -> None:
-        self._pickers[job.picker].failed(job.request, status)
+        self.pickers[job.picker].failed(job.request, status)
         self._over(job.request, Fate.FAILED)
 
     def _over(self, request: Request, fate: Fate) -> None:
@@ -128,10 +137,10 @@ class _Run:
         ended = replica.proceed()
         for job in ended.started:
             self.notes.started(job, now)
-            self._pickers[job.picker].first_token(job.request)
+            self.pickers[job.picker].first_token(job.request)
         for job in ended.finished:
             self.notes.finished(job, now)
-            self._pickers[job.picker].end(job.request, job.sequence)
+            self.pickers[job.picker].end(job.request, job.sequence)
             self._over(job.request, Fate.SERVED)
         self._arm(replica)
 
@@ -154,5 +163,5 @@ class _Run:
 
     def _tell_members(self) -> None:
         members = [replica.number for replica in self.replicas if replica.alive]
-        for picker in self._pickers:
+        for picker in self.pickers:
             picker.members(members)

@@ -40,8 +40,8 @@ class Picker:
 
     def __init__(self, config: str, fleet: Fleet, world: World, rng: Random) -> None:
         self._world = world
-        self._table = EndpointTable(stale_after=fleet.stale_after, capacity=max(16, len(fleet.engines)))
-        self._scrapes = Scrapes(self._table, world.replicas, interval=fleet.scrape_interval, rng=rng)
+        self.table = EndpointTable(stale_after=fleet.stale_after, capacity=max(16, len(fleet.engines)))
+        self._scrapes = Scrapes(self.table, world.replicas, interval=fleet.scrape_interval, rng=rng)
         self._endpoints = [_endpoint(number) for number in range(len(fleet.engines))]
         self._numbers = {endpoint.id: number for number, endpoint in enumerate(self._endpoints)}
         self._rows: dict[int, int] = {}
@@ -81,8 +81,8 @@ class Picker:
         exchange.end(complete=bool(status))
 
     def members(self, replicas: Sequence[int]) -> None:
-        self._table.replace(self._endpoints[number] for number in replicas)
-        rows = {number: self._table.row_of(self._endpoints[number].id) for number in replicas}
+        self.table.replace(self._endpoints[number] for number in replicas)
+        rows = {number: self.table.row_of(self._endpoints[number].id) for number in replicas}
         self._rows = {number: row for number, row in rows.items() if row is not None}
 
     def _look_at(self, replica: int) -> None:
@@ -97,12 +97,12 @@ class Picker:
     def _director(self, config: str, fleet: Fleet, rng: Random) -> Director:
         clock = self._world.clock
         metrics = Metrics(clock=clock)
-        metrics.watch(self._table)
-        wiring = Wiring(self._table, metrics, rng, clock)
+        metrics.watch(self.table)
+        wiring = Wiring(self.table, metrics, rng, clock)
         assembly = assemble(load.load(config, "the policy"), wiring, allow_experimental=True)
         books = Books(
-            self._table,
-            Ledger(self._table),
+            self.table,
+            Ledger(self.table),
             metrics,
             clock,
             assembly.charge,

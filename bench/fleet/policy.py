@@ -33,7 +33,11 @@ class Policy(Protocol):
 
 
 class World:
-    """The truth. A policy of the bench looks only at what the router that it stands for would know."""
+    """The truth. A policy of the bench looks only at what the router that it stands for would know.
+
+    What caches hold is looked up here, as if events came at once. An index that is fed by events would be
+    told of them by one more method of `Policy`, a while after `BlockCache.publish` and `BlockCache.reserve`.
+    """
 
     def __init__(self, replicas: Sequence[Replica], block_tokens: int) -> None:
         self.now = 0.0

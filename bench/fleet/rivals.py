@@ -27,11 +27,11 @@ class Dynamo(Baseline):
 
     def __init__(self, world: World, rng: Random) -> None:
         super().__init__(world, rng)
-        self._outstanding: Counter[int] = Counter()
+        self.outstanding: Counter[int] = Counter()
         """Replica → tokens of prompts that are not computed yet."""
         self._new: dict[int, int] = {}
         """Request → what it added to that."""
-        self._active: list[Counter[int]] = [Counter() for _ in world.replicas]
+        self.active: list[Counter[int]] = [Counter() for _ in world.replicas]
         """For each replica: block id → running requests that hold it."""
 
     def best(self, request: Request) -> int:
@@ -41,15 +41,15 @@ class Dynamo(Baseline):
 
     def sent(self, request: Request, replica: int) -> None:
         self._new[request.number] = request.prompt_tokens - self._cached[replica]
-        self._outstanding[replica] += self._new[request.number]
-        self._active[replica].update(_prompt_blocks(self.world, request))
+        self.outstanding[replica] += self._new[request.number]
+        self.active[replica].update(_prompt_blocks(self.world, request))
 
     def started(self, request: Request, replica: int) -> None:
-        self._outstanding[replica] -= self._new.pop(request.number, 0)
+        self.outstanding[replica] -= self._new.pop(request.number, 0)
 
     def over(self, request: Request, replica: int) -> None:
         self.started(request, replica)
-        active = self._active[replica]
+        active = self.active[replica]
         for block in _prompt_blocks(self.world, request):
             active[block] -= 1
             if not active[block]:
@@ -57,8 +57,8 @@ class Dynamo(Baseline):
 
     def _cost(self, request: Request, replica: int) -> float:
         new = request.prompt_tokens - self._cached[replica]
-        prefill = (self._outstanding[replica] + new) / self.world.block_tokens
-        blocks, active = _prompt_blocks(self.world, request), self._active[replica]
+        prefill = (self.outstanding[replica] + new) / self.world.block_tokens
+        blocks, active = _prompt_blocks(self.world, request), self.active[replica]
         return prefill + len(active) + sum(block not in active for block in blocks)
 
 
@@ -73,7 +73,7 @@ class CacheAware(Baseline):
     MATCH: Final = 0.3
     ABSOLUTE: Final = 64
     RELATIVE: Final = 1.5
-    CHARACTERS: Final = 67_108_864
+    CHARACTERS = 67_108_864
 
     def __init__(self, world: World, rng: Random) -> None:
         super().__init__(world, rng)
@@ -109,19 +109,19 @@ class Mooncake(Baseline):
 
     def __init__(self, world: World, rng: Random) -> None:
         super().__init__(world, rng)
-        self._queued: list[dict[int, float]] = [{} for _ in world.replicas]
+        self.queued: list[dict[int, float]] = [{} for _ in world.replicas]
         """For each replica: request that waits there → its predicted prefill."""
 
     def best(self, request: Request) -> int:
         hashes = _Hashes(self.world, request)
         self._own = {each: self._prefill(request, each, hashes.cached(each)) for each in self.there}
-        return self.least([sum(self._queued[each].values()) + self._own[each] for each in self.there])
+        return self.least([sum(self.queued[each].values()) + self._own[each] for each in self.there])
 
     def sent(self, request: Request, replica: int) -> None:
-        self._queued[replica][request.number] = self._own[replica]
+        self.queued[replica][request.number] = self._own[replica]
 
     def started(self, request: Request, replica: int) -> None:
-        self._queued[replica].pop(request.number, None)
+        self.queued[replica].pop(request.number, None)
 
     def over(self, request: Request, replica: int) -> None:
         self.started(request, replica)
