@@ -98,6 +98,9 @@ class Exchange:
         self._busy = 0.0
         self._open = True
         self._labels = labels_of(request)
+        self.scores = self._scored(decision) if decision is not None and books.emit_scores else None
+        """Total of each endpoint that the primary profile scored, where they are to be shown; some may have
+        left the pool by then."""
         self._charges: Charges | None = None
         if decision is not None:
             cost = request.attributes.read(books.charge)
@@ -181,17 +184,6 @@ class Exchange:
             self._tell_prefilled(self._charges)
             self._charges.first_token()
 
-    def scores(self) -> Mapping[str, float] | None:
-        """Total of each endpoint that the primary profile scored, where they are to be shown."""
-        if self.decision is None or not self._books.emit_scores:
-            return None
-        found: dict[str, float] = {}
-        scored = zip(self.decision.primary.scored_rows, self.decision.primary.totals, strict=True)
-        for row, total in scored:
-            place = self._books.table[int(row)].host_port  # of ranks behind one port the best counts
-            found[place] = max(float(total), found.get(place, -inf))
-        return found
-
     def move(self, host_port: str) -> int | None:
         """Let the books follow the request to the endpoint that serves it; its row, where it is another."""
         table, decision = self._books.table, self.decision
@@ -218,6 +210,13 @@ class Exchange:
             self._report(outcome.usage)
             self._books.metrics.response_processed(self._busy)
             self._books.metrics.finished(self._labels, outcome)
+
+    def _scored(self, decision: Decision) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for row, total in zip(decision.primary.scored_rows, decision.primary.totals, strict=True):
+            place = self._books.table[int(row)].host_port  # of ranks behind one port the best counts
+            found[place] = max(float(total), found.get(place, -inf))
+        return found
 
     def _tell_prefilled(self, charges: Charges) -> None:
         if self._books.watchers:

@@ -4,6 +4,7 @@ The client's request is sent for one token to who computes the prompt; what that
 `kv_transfer_params` says where the computed prompt is, and goes into the client's request unread.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -72,6 +73,8 @@ def order(request: Request, decision: Decision, body: bytes, table: EndpointTabl
     api, inline, prefill = legs.api_of(request.path), decision.inline, decision.prefill
     if api is None or inline is None or prefill is None:
         return None
+    if not request.path.startswith("/"):
+        return None  # behind the endpoint's address it would be read as a part of that
     try:
         fields = legs.opened(body)
         if not legs.single(fields):
@@ -84,12 +87,26 @@ def order(request: Request, decision: Decision, body: bytes, table: EndpointTabl
 
 
 def _headers(request: Request) -> dict[str, str]:
+    fields = {**request.headers, wire.REQUEST_ID: request.id}
     sent = {
-        name: value
-        for name, value in request.headers.items()
-        if name not in _NOT_SENT_ON and not name.startswith(":")
+        name: text
+        for name, value in fields.items()
+        if name not in _NOT_SENT_ON and not name.startswith(":") and (text := _writable(value)) is not None
     }
-    return {**sent, "content-type": "application/json", wire.REQUEST_ID: request.id}
+    return {**sent, "content-type": "application/json", "accept-encoding": "identity"}
+
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def _writable(value: str) -> str | None:
+    """A value, which is bytes kept as latin-1, as the text that is written as them; None where none is."""
+    if _CONTROL.search(value):
+        return None
+    try:
+        return value if value.isascii() else value.encode("latin-1").decode()
+    except UnicodeError:
+        return None
 
 
 def _places(prefill: ProfileResult, table: EndpointTable) -> list[Place]:

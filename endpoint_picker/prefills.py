@@ -33,6 +33,8 @@ LARGEST_ANSWER: Final = 16 << 20
 
 COMPUTED: Final = "computed"
 """The outcome that the request goes on with; the other ones say why nobody computed the prompt."""
+_OUTCOMES: Final = {429: "busy", **dict.fromkeys(SERVER_FAILURES, "failed")}
+"""By the status of the answer; any other speaks against the request: "refused"."""
 FAULTS: Final = frozenset({"failed", "timeout"})
 """Outcomes that speak against the endpoint."""
 
@@ -107,7 +109,7 @@ class Prefills:
         failure = NotComputed("gone", "the prefill endpoints have left the pool")
         deadline = asyncio.get_running_loop().time() + order.inline.timeout
         for row, endpoint in order.places:
-            if self._table.row_of(endpoint.id) != row:
+            if not self._holds(row, endpoint):
                 continue
             exchange.prefill_moves(row)
             try:
@@ -132,7 +134,7 @@ class Prefills:
         try:
             async with asyncio.timeout_at(deadline) as limit:
                 return await self._post(order, endpoint)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             if limit.expired():
                 late = f"{place} did not answer within {order.inline.timeout:g} s"
                 raise NotComputed("timeout", late, final=True) from error
@@ -155,10 +157,14 @@ class Prefills:
             allow_redirects=False,
         ) as response:
             if response.status != 200:
-                refused = response.status not in SERVER_FAILURES
-                outcome = "refused" if refused else "failed"
-                raise NotComputed(outcome, f"{place} answered with status {response.status}", final=refused)
-            params = legs.transfer_params(await _whole(response))
+                outcome = _OUTCOMES.get(response.status, "refused")
+                why = f"{place} answered with status {response.status}"
+                raise NotComputed(outcome, why, final=outcome == "refused")
+            answer = await _whole(response)
+        try:
+            params = legs.transfer_params(answer)
+        except ValueError as error:
+            raise NotComputed("failed", f"{place} answered no JSON object: {error}") from error
         if params is None:
             raise NotComputed(
                 "no_params",
@@ -167,8 +173,13 @@ class Prefills:
             )
         return params
 
+    def _holds(self, row: int, endpoint: Endpoint) -> bool:
+        """Whether it is still there; one of its name at another address is another one."""
+        table = self._table
+        return table.row_of(endpoint.id) == row and table[row].host_port == endpoint.host_port
+
     def _judge(self, row: int, endpoint: Endpoint, *, failed: bool) -> None:
-        if self._table.row_of(endpoint.id) == row:
+        if self._holds(row, endpoint):
             ejection.judge(self._table, row, failed=failed, now=self._clock())
 
 
@@ -178,16 +189,17 @@ def _session() -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         skip_auto_headers=("User-Agent",),
+        auto_decompress=False,  # nothing packed is asked for, and a few bytes can unpack to very many
     )
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    """Raises ValueError when it is too large."""
+    """Raises ClientPayloadError when it is too large."""
     parts: list[bytes] = []
     size = 0
     async for part in response.content.iter_any():
         parts.append(part)
         size += len(part)
         if size > LARGEST_ANSWER:
-            raise ValueError(f"its answer is larger than {LARGEST_ANSWER >> 20} MiB")
+            raise aiohttp.ClientPayloadError(f"its answer is larger than {LARGEST_ANSWER >> 20} MiB")
     return b"".join(parts)

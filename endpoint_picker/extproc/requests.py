@@ -235,6 +235,6 @@ def outbound(exchange: Exchange) -> Mutation:
         set=tuple(fields),
         remove=tuple(sorted(wire.CONTROL_HEADERS & request.headers.keys() - told.keys())),
         destination=decision.destination,
-        scores=exchange.scores(),
+        scores=exchange.scores,
         clear_route_cache=True,
     )

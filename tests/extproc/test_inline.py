@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pytest
@@ -75,7 +75,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(transport: str, timeout: str = "20s") -> AsyncIterator[Scene]:
+async def scene(transport: str, timeout: str = "20s", *, scores: bool = False) -> AsyncIterator[Scene]:
     async with prefillers("p1", "p2") as (first, second):
         decode = Endpoint("d", "10.0.0.9", 8000, labels={"llm-d.ai/role": "decode"})
         pool = Pool(
@@ -83,6 +83,7 @@ async def scene(transport: str, timeout: str = "20s") -> AsyncIterator[Scene]:
             config=CONFIG.replace("TIMEOUT", timeout),
             endpoints=[first.endpoint(), second.endpoint(), decode],
         )
+        pool.rebuild(emit_scores=scores)
         async with serving(transport, pool) as address, gateway(address) as client:
             async with client.talk() as talk:
                 here = Scene(talk, pool, first, second)
@@ -331,3 +332,104 @@ async def test_an_answer_of_the_gateway_itself_ends_the_prefill() -> None:
         async with asyncio.timeout(5.0):
             while not here.first.left:
                 await asyncio.sleep(0.005)
+
+
+# === what clients write is no fault of the endpoints ===
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("Zoë", ["Zoë"]),
+        ("a\tb", ["a\tb"]),
+        ("a\x01b", []),
+        ("a\r\nx-evil: b", []),
+    ],
+)
+async def test_header_values_arrive_as_they_came_or_not_at_all(
+    transport: str, written: str, sent: list[str]
+) -> None:
+    async with scene(transport) as here:
+        await here.talk.request_headers({**HEADERS, "x-name": written})
+        await here.talk.request_body(BODY)
+        assert await here.forwarded() == FILLED
+        assert [value for name, value in here.first.headers[0] if name == "x-name"] == sent
+        assert not [value for name, value in here.first.headers[0] if name == "x-evil"]
+        assert here.pool.table.failures[0] == 0
+
+
+async def test_a_request_id_that_cannot_be_sent_costs_nothing(transport: str) -> None:
+    async with scene(transport) as here:
+        await here.talk.request_headers({**HEADERS, "x-request-id": "a\x01b"})
+        await here.talk.request_body(BODY)
+        assert await here.forwarded() == FILLED
+
+
+@pytest.mark.parametrize("path", ["@127.0.0.1:1/v1/completions", "x/v1/completions", "//evil/v1/completions"])
+async def test_a_path_names_no_host(transport: str, path: str) -> None:
+    async with scene(transport) as here:
+        await here.talk.request_headers({**HEADERS, ":path": path})
+        await here.talk.request_body(BODY)
+        forwarded = await here.forwarded()
+        assert forwarded == (FILLED if path.startswith("/") else BODY)
+        assert here.first.paths == ([path] if path.startswith("/") else [])
+        assert list(here.pool.table.failures[:2]) == [0, 0]
+
+
+async def test_answers_are_asked_for_unpacked(transport: str) -> None:
+    async with scene(transport) as here:
+        await here.talk.request_headers({**HEADERS, "accept-encoding": "gzip"})
+        await here.talk.request_body(BODY)
+        assert await here.forwarded() == FILLED
+        assert [value for name, value in here.first.headers[0] if name == "accept-encoding"] == ["identity"]
+
+
+async def test_a_packed_answer_is_not_unpacked(transport: str) -> None:
+    async with scene(transport) as here:
+        here.first.packs = True
+        await here.talk.request_headers()
+        await here.talk.request_body(BODY)
+        assert await here.forwarded() == FILLED
+        assert len(here.second.bodies) == 1
+
+
+async def test_a_replica_that_takes_no_more_is_passed_over(transport: str) -> None:
+    async with scene(transport) as here:
+        here.first.status = 429
+        await here.talk.request_headers()
+        await here.talk.request_body(BODY)
+        assert await here.forwarded() == FILLED
+        assert len(here.second.bodies) == 1
+        assert here.pool.table.failures[0] == 0
+
+
+# === the pool changes meanwhile ===
+
+
+async def test_an_endpoint_that_has_moved_is_neither_asked_nor_blamed(transport: str) -> None:
+    async with scene(transport) as here:
+        here.first.go.clear()
+        here.first.status = 500
+        await here.talk.request_headers()
+        await here.talk.request_body(BODY)
+        await here.first.asked()
+        moved = [
+            replace(each, port=9 if each.name.startswith("p") else each.port) for each in here.pool.table
+        ]
+        here.pool.table.replace(moved)
+        here.first.go.set()
+        assert await here.forwarded() == BODY
+        assert here.second.bodies == []
+        assert list(here.pool.table.failures[:2]) == [0, 0]
+        assert here.outcomes("failed") == 1
+
+
+async def test_scores_of_endpoints_that_have_left_are_those_of_the_pick(transport: str) -> None:
+    async with scene(transport, scores=True) as here:
+        here.first.go.clear()
+        await here.talk.request_headers()
+        await here.talk.request_body(BODY)
+        await here.first.asked()
+        here.pool.table.replace([here.first.endpoint()])
+        here.first.go.set()
+        assert await here.forwarded() == FILLED

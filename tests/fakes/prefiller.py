@@ -1,6 +1,7 @@
 """A prefill replica without an engine: it answers where a prompt would be, or fails in the way it is told."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -26,6 +27,8 @@ class Prefiller:
         self.params = PARAMS
         self.breaks = False
         """It ends the connection in the middle of the answer."""
+        self.packs = False
+        """It compresses its answers, whether or not that was asked for."""
         self.go = asyncio.Event()
         """Nothing is answered before it is set."""
         self.go.set()
@@ -46,7 +49,7 @@ class Prefiller:
                 await asyncio.sleep(0.005)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        self.paths.append(request.path_qs)
+        self.paths.append(request.raw_path)
         self.headers.append([(name.lower(), value) for name, value in request.headers.items()])
         self.bodies.append(await request.read())
         try:
@@ -55,6 +58,9 @@ class Prefiller:
             self.left += 1
             raise
         text = f'{{"id":"cmpl-1","choices":[],"kv_transfer_params":{self.params}}}'
+        if self.packs:
+            packed = {"content-type": "application/json", "content-encoding": "gzip"}
+            return web.Response(body=gzip.compress(text.encode()), headers=packed)
         if not self.breaks:
             return web.Response(text=text, status=self.status, content_type="application/json")
         response = web.StreamResponse(headers={"content-length": str(len(text))})
