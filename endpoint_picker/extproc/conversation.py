@@ -1,6 +1,6 @@
 """A conversation as a transport serves it: bytes of a message in, bytes of the answers out."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from endpoint_picker.director import Director
@@ -81,6 +81,15 @@ class Conversation:
 
     def _resume(self) -> None:
         self._call_off = None
-        replies = self._stream.resume()
+        try:
+            replies: Iterable[bytes] = [codec.encode(reply) for reply in self._stream.resume()]
+        except Exception as error:
+            replies = _failing(error)
         self.finished = self._stream.finished
-        self._say([codec.encode(reply) for reply in replies])
+        self._say(replies)
+
+
+def _failing(error: Exception) -> Iterator[bytes]:
+    """Raises it where the call is: nobody who could end it has called us."""
+    raise error
+    yield b""

@@ -61,7 +61,7 @@ class Gathered:
         self._parts.append(data)
 
     def hold(self, size: int) -> None:
-        """Bytes that were taken are needed until `close`. Raises ServiceUnavailable."""
+        """Bytes beside the parts are needed until `close`. Raises ServiceUnavailable."""
         self._room.take(size)
         self._taken += size
 

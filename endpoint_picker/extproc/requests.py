@@ -92,12 +92,12 @@ class Held:
         return [TrailersReply(SIDE)] if self._answered else self._answer(end_of_stream=False)
 
     def resume(self) -> list[Reply]:
-        self._gathered.close()
         later, self._later = self._later, None
         return later() if later is not None else []
 
     def close(self) -> None:
         self._gathered.close()
+        self._later = None
 
     def _answer(self, *, end_of_stream: bool) -> list[Reply]:
         """Before trailers the body does not end the stream, and the trailers are answered after it."""
@@ -111,7 +111,6 @@ class Held:
 
         if exchange.order is None:
             return replies()
-        self._gathered.hold(exchange.order.size)
         self._later = replies
         return []
 
@@ -121,7 +120,6 @@ class Buffered:
 
     def __init__(self, room: Room, route: Route) -> None:
         self._room = room
-        self._waiting = Gathered(room)
         self._route = route
         self._fields: Mapping[str, str] = {}
         self._answered = False
@@ -148,12 +146,10 @@ class Buffered:
 
         if exchange.order is None:
             return replies()
-        self._waiting.hold(exchange.order.size)
         self._later = replies
         return []
 
     def resume(self) -> list[Reply]:
-        self._waiting.close()
         later, self._later = self._later, None
         return later() if later is not None else []
 
@@ -165,7 +161,7 @@ class Buffered:
         return [TrailersReply(SIDE, outbound(self._route(self._fields, None)))]
 
     def close(self) -> None:
-        self._waiting.close()
+        self._later = None
 
 
 class Early:

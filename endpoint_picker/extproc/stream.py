@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from endpoint_picker.core import wire
-from endpoint_picker.core.errors import Internal, Refusal
+from endpoint_picker.core.errors import Internal, Refusal, ServiceUnavailable
 from endpoint_picker.director import Arrival, Director
 from endpoint_picker.exchange import Exchange
 from endpoint_picker.extproc import requests, responses
-from endpoint_picker.extproc.gathered import Room
+from endpoint_picker.extproc.gathered import Gathered, Room
 from endpoint_picker.extproc.messages import (
     SUPPORTED_MODES,
     Body,
@@ -46,6 +46,8 @@ class Stream:
         """Its order is to be carried out, and then `resume` called: until then nothing is answered."""
         self._director = director
         self._room = room
+        self._kept = Gathered(room)
+        """What the order needs."""
         self._modes = Modes()
         self._subset: tuple[str, ...] | None = None
         self._arrived = 0.0
@@ -94,12 +96,14 @@ class Stream:
     def resume(self) -> list[Reply]:
         """The order is done: answers what is to be sent now."""
         self.waiting = None
+        self._kept.close()
         return [] if self.finished or self._request is None else self._request.resume()
 
     def close(self) -> None:
         """The conversation is over, for whatever reason. A second call does nothing."""
         self.finished = True
         self.waiting = None
+        self._kept.close()
         for half in (self._request, self._response):
             if half is not None:
                 half.close()
@@ -144,7 +148,7 @@ class Stream:
         if first and self._response is not None:
             raise OutOfOrder("a second time response headers")
         if self._response is None:
-            self.waiting = None  # somebody has answered the client meanwhile
+            self._give_up()
             if self._exchange is None:
                 self._exchange = self._director.unrouted()
             self._response = responses.half_for(self._modes, self._exchange)
@@ -154,8 +158,26 @@ class Stream:
         self._asked = True
         exchange = self._exchange = self._director.route(Arrival(fields, self._arrived, self._subset), body)
         if exchange.order is not None:
-            self.waiting = exchange
+            self._await(exchange, exchange.order.size)
         return exchange
+
+    def _await(self, exchange: Exchange, size: int) -> None:
+        """Have the order carried out, if there is room for what it needs."""
+        try:
+            self._kept.hold(size)
+        except ServiceUnavailable:
+            exchange.not_computed()  # the request itself needs nothing more
+        else:
+            self.waiting = exchange
+
+    def _give_up(self) -> None:
+        """Somebody has answered the client while the order was carried out: nobody needs it now."""
+        if self.waiting is not None and self._request is not None:
+            self.waiting.not_computed()
+            self.waiting.take_body()
+            self.waiting = None
+            self._request.close()
+            self._kept.close()
 
     def _learn(self, body: bytes) -> bytes:
         return self._director.learn(self._exchange, body) if self._exchange is not None else body

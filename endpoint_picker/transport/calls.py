@@ -40,7 +40,8 @@ class Call(Protocol):
 
 
 Say = Callable[[Iterable[bytes]], None]
-"""Sends messages when the call itself has something to say, and ends it where it has `finished`."""
+"""Sends messages when the call itself has something to say, and ends it where it has `finished`; what is
+raised while they are taken ends it, too."""
 Open = Callable[[Say], Call]
 """Begins to serve a call."""
 Services = Mapping[str, Open]

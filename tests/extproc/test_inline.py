@@ -7,10 +7,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import grpc
+import msgspec
 import pytest
 
+from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import Endpoint
+from endpoint_picker.core.request import Request
+from endpoint_picker.extproc.messages import HeadersReply, Piece, Side
+from endpoint_picker.plugin import Plugin
 from tests.fakes.gateway import HEADERS, Talk, gateway, set_headers
+from tests.fakes.playbook import Playbook, piece, request_body, request_headers, response_headers, routed
 from tests.fakes.prefiller import PARAMS, Prefiller, prefillers
 from tests.fakes.routing import Pool
 from tests.fakes.serving import serving
@@ -75,7 +82,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(transport: str, timeout: str = "20s", *, scores: bool = False) -> AsyncIterator[Scene]:
+async def scene(transport: str, timeout: str = "20s", **changes: Any) -> AsyncIterator[Scene]:
     async with prefillers("p1", "p2") as (first, second):
         decode = Endpoint("d", "10.0.0.9", 8000, labels={"llm-d.ai/role": "decode"})
         pool = Pool(
@@ -83,7 +90,7 @@ async def scene(transport: str, timeout: str = "20s", *, scores: bool = False) -
             config=CONFIG.replace("TIMEOUT", timeout),
             endpoints=[first.endpoint(), second.endpoint(), decode],
         )
-        pool.rebuild(emit_scores=scores)
+        pool.rebuild(**changes)
         async with serving(transport, pool) as address, gateway(address) as client:
             async with client.talk() as talk:
                 here = Scene(talk, pool, first, second)
@@ -425,7 +432,7 @@ async def test_an_endpoint_that_has_moved_is_neither_asked_nor_blamed(transport:
 
 
 async def test_scores_of_endpoints_that_have_left_are_those_of_the_pick(transport: str) -> None:
-    async with scene(transport, scores=True) as here:
+    async with scene(transport, emit_scores=True) as here:
         here.first.go.clear()
         await here.talk.request_headers()
         await here.talk.request_body(BODY)
@@ -433,3 +440,76 @@ async def test_scores_of_endpoints_that_have_left_are_those_of_the_pick(transpor
         here.pool.table.replace([here.first.endpoint()])
         here.first.go.set()
         assert await here.forwarded() == FILLED
+
+
+# === what waits, and what it holds ===
+
+
+async def test_an_answer_that_cannot_be_written_ends_the_call(transport: str) -> None:
+    class Breaks(Plugin):
+        type = "breaks"
+
+        def learn(self, request: Request, decision: Decision) -> None:
+            request.fields["x-number"] = 7  # type: ignore[assignment]
+
+        def learn_at(self, request: Request, row: int) -> None:
+            pass
+
+    async with scene(transport, plugins=(Breaks.__new__(Breaks),)) as here:
+        await here.talk.request_headers()
+        await here.talk.request_body(BODY)
+        assert await here.talk.call.code() is grpc.StatusCode.INTERNAL
+
+
+def waiting(others: int = 0) -> tuple[Pool, Playbook]:
+    """A conversation that has to wait; `others` take so many bytes."""
+    roles = {"p": "prefill", "d": "decode"}
+    endpoints = [
+        Endpoint(name, f"10.0.0.{number}", 8000, labels={"llm-d.ai/role": role})
+        for number, (name, role) in enumerate(roles.items())
+    ]
+    pool = Pool([0.0, 0.0], config=CONFIG.replace("TIMEOUT", "20s"), endpoints=endpoints)
+    stream = pool.stream(limit=1 << 20)
+    pool.room.take(others)
+    return pool, Playbook(stream) >> request_headers() >> request_body(BODY)
+
+
+def test_what_waits_is_counted_as_held_until_it_goes_on() -> None:
+    pool, book = waiting()
+    assert pool.room.held > 2 * len(BODY)
+    assert book.stream.waiting is not None
+    book.stream.waiting.computed(msgspec.Raw(PARAMS.encode()))
+    headers, body = book.stream.resume()
+    assert isinstance(headers, HeadersReply)
+    assert isinstance(body, Piece)
+    assert body.data == FILLED
+    assert pool.room.held == 0
+    assert book.stream.waiting is None
+
+
+def test_without_room_to_wait_in_the_request_goes_on_at_once() -> None:
+    others = (16 << 20) - len(BODY) - 100
+    pool, book = waiting(others)
+    book << routed("10.0.0.1:8000") << piece(Side.REQUEST, BODY, end=True)
+    assert book.stream.waiting is None
+    assert pool.room.held == others
+    assert list(pool.table.in_flight[:2]) == [0, 1]
+    assert pool.prefill_tokens > 0
+
+
+def test_an_answer_of_the_gateway_itself_leaves_nothing_held() -> None:
+    pool, book = waiting()
+    exchange = book.stream.waiting
+    assert exchange is not None
+    book >> response_headers(status=504)
+    assert (book.stream.waiting, pool.room.held, exchange.order, exchange.take_body()) == (None, 0, None, b"")
+    assert list(pool.table.in_flight[:2]) == [0, 1]
+    book.stream.close()
+    assert pool.open == 0
+
+
+def test_a_conversation_that_breaks_off_while_it_waits_leaves_nothing_held() -> None:
+    pool, book = waiting()
+    book.stream.close()
+    assert (book.stream.waiting, pool.room.held, pool.open) == (None, 0, 0)
+    assert book.stream.resume() == []
