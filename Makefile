@@ -7,7 +7,7 @@ ENGINE := .venv-vllm
 PIP := -m pip --quiet --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-disagg bench-overhead bench-micro bench-soak test test-vllm check fuzz protos docs fmt clean
+.PHONY: help setup demo demo-disagg bench-overhead bench-micro bench-routing bench-soak test test-vllm check fuzz protos docs fmt clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench-overhead: setup ## What the picker costs behind the real Envoy, with each 
 
 bench-micro: setup ## What each step costs the CPU, without sockets (QUICK=1: less exact; PART=schedule: one part)
 	@$(BIN)/python -m bench.micro $(if $(QUICK),--quick) $(PART)
+
+bench-routing: setup ## Routing policies on simulated fleets, side by side, with a report (QUICK=1: within 3 minutes)
+	@$(BIN)/python -m bench.routing $(if $(QUICK),--quick)
 
 bench-soak: setup ## Read 2,000 streams for five minutes, and sleep on one more (about six minutes)
 	@$(BIN)/python -m bench.soak
