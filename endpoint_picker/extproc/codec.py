@@ -93,6 +93,8 @@ def _headers_by_hand(data: bytes, side: Side) -> Incoming | None:
                 return None
             size, at = _varint(data, at + 1)
             name, value = _entry(data[at : at + size])
+            if name in fields:
+                value = _repeated(name, fields[name], value)
             fields[name] = value
             at += size
         modes, subset, served = _beside(beside)
@@ -186,7 +188,15 @@ def _about(message: Any) -> tuple[Modes | None, tuple[str, ...] | None, str | No
 
 
 def _headers(message: Any) -> Headers:
-    return Headers(dict(map(_field, message.headers.headers)), message.end_of_stream)
+    fields: dict[str, str] = {}
+    for name, value in map(_field, message.headers.headers):
+        fields[name] = _repeated(name, fields[name], value) if name in fields else value
+    return Headers(fields, message.end_of_stream)
+
+
+def _repeated(name: str, before: str, value: str) -> str:
+    """Of fields that stand there several times the last counts, but for the one that is a list to us."""
+    return f"{before}, {value}" if name == wire.PREFER else value
 
 
 def _field(header: Any) -> tuple[str, str]:

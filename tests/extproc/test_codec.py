@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from endpoint_picker.extproc import codec
 from endpoint_picker.extproc.messages import (
     Body,
+    Headers,
     HeadersReply,
     Incoming,
     Mutation,
@@ -148,3 +149,17 @@ def test_fields_that_are_remembered_take_a_bounded_room() -> None:
         codec.decode(headers_message(Side.REQUEST, [("x-request-id", b"%d" % number, "")], False))
     assert len(codec._entries) <= codec.MOST_ENTRIES
     assert max(map(len, codec._entries)) <= codec.LONGEST_ENTRY
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("prefer", "if-available, wait=10"), ("Prefer", "if-available, wait=10"), ("x", "wait=10")],
+)
+def test_preferences_may_stand_in_several_lines(name: str, expected: str) -> None:
+    values = [base_pb2.HeaderValue(key=name, raw_value=value) for value in (b"if-available", b"wait=10")]
+    headers = ext_proc.HttpHeaders(headers=base_pb2.HeaderMap(headers=values))
+    message = ext_proc.ProcessingRequest(request_headers=headers).SerializeToString()
+    event = codec.decode(message).event
+    assert isinstance(event, Headers)
+    assert event.fields == {name.lower(): expected}
+    assert codec.decode(message) == slowly(message)
