@@ -27,6 +27,8 @@ sparse = Sparse(logging.getLogger(__name__))
 PATH: Final = "/v1/chat/completions"
 PARAMS: Final = "ec_transfer_params"
 """The field in which engines tell each other where encoded media are, by hash."""
+MOST_AT_ONCE: Final = 64
+"""Encode legs of one request; each has a connection of its own."""
 BY_ADDRESS: Final = ("image_url", "audio_url", "video_url")
 """Types of items that are known by their URL: the same one is encoded once."""
 TYPES: Final = (*BY_ADDRESS, "input_audio")
@@ -59,8 +61,9 @@ class Encoders:
     async def _all(self, call: Call, encoders: Sequence[Target], found: Sequence[msgspec.Raw]) -> list[bytes]:
         """The answers of all encoders. Raises Answered, the others cancelled, when one fails."""
         tasks = aio.Tasks()
+        gate = asyncio.Semaphore(self._at_once(call))
         legs_of_it = [
-            tasks.start("encode leg", self._one(call, encoders[number % len(encoders)], number, item))
+            tasks.start("encode leg", self._one(gate, call, encoders[number % len(encoders)], number, item))
             for number, item in enumerate(found)
         ]
         try:
@@ -78,8 +81,19 @@ class Encoders:
         self._counts.encodes.labels(self._options.ec_connector, "done").inc()
         return answers
 
-    async def _one(self, call: Call, encoder: Target, number: int, item: msgspec.Raw) -> bytes | str:
+    def _at_once(self, call: Call) -> int:
+        """How many legs may be under way: together they take no more than the largest body does."""
+        copied = len(call.body) - len(memoryview(call.fields["messages"]))
+        return max(1, min(MOST_AT_ONCE, self._options.max_request_body_bytes // max(1, copied)))
+
+    async def _one(
+        self, gate: asyncio.Semaphore, call: Call, encoder: Target, number: int, item: msgspec.Raw
+    ) -> bytes | str:
         """One encoder's answer, or what is wrong with it."""
+        async with gate:
+            return await self._asked(call, encoder, number, item)
+
+    async def _asked(self, call: Call, encoder: Target, number: int, item: msgspec.Raw) -> bytes | str:
         headers: Headers = CIMultiDict(
             {"Content-Type": "application/json", REQUEST_ID: f"{call.request_id}-enc-{number}"}
         )

@@ -181,6 +181,17 @@ async def test_engine_ids_are_asked_for_again(start: Start, monkeypatch: pytest.
         assert len(server.received) == 4
 
 
+@pytest.mark.parametrize("connector", ["mooncake", "offloading"])
+async def test_sampling_parameters_that_are_none_reach_no_engine(start: Start, connector: str) -> None:
+    async with Vllm() as server:
+        server.reply = ranks({"0": "engine-0"})
+        pod = await start(f"--kv-connector={connector}", f"--mooncake-bootstrap-port={server.port}")
+        async with pod.post({"token_ids": [1], "sampling_params": 3}, "/inference/v1/generate") as answer:
+            assert answer.status == 400
+            assert "sampling_params" in (await answer.json())["message"]
+    assert pod.prefill.received == pod.decode.received == []
+
+
 @pytest.mark.parametrize(
     "reply", [vllm.status(500), vllm.status(200, "no"), vllm.status(200, "{}"), vllm.cut]
 )

@@ -122,6 +122,28 @@ async def test_encoders_answer_all_at_once(start: Start) -> None:
             assert answer.status == 200
 
 
+async def test_copies_of_a_large_body_are_sent_in_turns(start: Start) -> None:
+    pod = await start("--ec-connector=ec-example", "--max-request-body-bytes=128Ki")
+    open_now, most = 0, 0
+
+    async def counts(request: web.Request, received: Received) -> web.StreamResponse:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        await asyncio.sleep(0.01)
+        open_now -= 1
+        return web.json_response({})
+
+    pictures = [image(f"http://{number}") for number in range(12)]
+    asked = {"messages": [{"role": "user", "content": pictures}], "tools": "x" * (60 << 10)}
+    async with Vllm() as one:
+        one.reply = counts
+        async with pod.post(asked, CHAT, x_encoder_hosts_ports=one.address) as answer:
+            assert answer.status == 200
+        assert len(one.received) == 12
+    assert most == 2
+
+
 async def test_without_the_connector_the_header_means_nothing(pod: Pod) -> None:
     async with pod.post(ASKED, CHAT, prefiller=None, x_encoder_hosts_ports="127.0.0.1:1") as answer:
         assert answer.status == 200

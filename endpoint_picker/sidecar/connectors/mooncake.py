@@ -63,18 +63,15 @@ class Mooncake:
             return await recover(failed)
         rank = self._rng.choice(sorted(ranks))
         transfer = f"xfer-{uuid.uuid4()}"
-        prefill = self._run(call, prefiller, rank, transfer)
+        prefill = self._run(call, prefiller, rank, _leg(call, transfer))
         decode = self._decode(call, prefiller, ranks[rank].engine_id, transfer)
         response = await side_by_side(self._prefills, call, prefill, decode, recover)
         if response.status >= 500:
             self._known.pop(prefiller, None)
         return response
 
-    async def _run(self, call: Call, prefiller: Target, rank: str, transfer: str) -> web.Response:
-        assert call.api is not None
-        params = {"do_remote_prefill": False, "do_remote_decode": True, "transfer_id": transfer}
-        leg = legs.decode_leg(legs.one_token(call.api, call.fields), msgspec.json.encode(params))
-        answer = await self._prefills.run(call, prefiller, legs.written(leg), extra={RANK: rank})
+    async def _run(self, call: Call, prefiller: Target, rank: str, leg: bytes) -> web.Response:
+        answer = await self._prefills.run(call, prefiller, leg, extra={RANK: rank})
         self._prefills.done()
         return answer
 
@@ -114,6 +111,13 @@ class Mooncake:
         if not ranks or not all(rank.isascii() and rank.isdecimal() for rank in ranks):
             raise _unknown(bootstrap, "it names no ranks")
         return ranks
+
+
+def _leg(call: Call, transfer: str) -> bytes:
+    """What the prefill replica is sent. Raises BadRequest."""
+    assert call.api is not None
+    params = {"do_remote_prefill": False, "do_remote_decode": True, "transfer_id": transfer}
+    return legs.written(legs.decode_leg(legs.one_token(call.api, call.fields), msgspec.json.encode(params)))
 
 
 def _unknown(bootstrap: Target, why: str) -> Failed:
