@@ -12,10 +12,11 @@ _TRUSTED: Final = 0.03
 
 
 class Meter:
-    """A bar of work; what is expected changes, since nobody knows how many steps a search takes."""
+    """A bar of work, or ten lines where the output is no terminal. What is expected changes: nobody knows how
+    many steps a search takes."""
 
     def __init__(self, console: Console, work: float, seconds: float) -> None:
-        self._estimate, self._begin = seconds, monotonic()
+        self._console, self._estimate, self._begin = console, seconds, monotonic()
         columns = (
             TextColumn("simulating"),
             BarColumn(40),
@@ -44,6 +45,12 @@ class Meter:
         self._done += work
         self._runs += 1
         self._progress.update(self._task, completed=self._done, runs=self._runs)
+        if not self._console.is_terminal and self._tenths(self._done) > self._tenths(self._done - work):
+            told = f"{self._runs} runs, about {duration(self.left())} left"
+            self._console.print(told, highlight=False)
+
+    def _tenths(self, done: float) -> int:
+        return int(10.0 * done / max(self._work, self._done, 1e-9))
 
     def left(self) -> float:
         """Seconds."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bench.routing.asking import QUANTILES
 from bench.routing.intervals import Interval
@@ -58,7 +59,7 @@ def _all(sheets: Sequence[SceneSheet]) -> Iterator[tuple[str, str, Figure]]:
 
 
 def _over_loads(scene: SceneSheet) -> Figure:
-    figure, (good, slow, spread) = _panels(3)
+    figure, (good, slow, spread) = _panels(3, height=4.0)
     rates = [load.rate for load in scene.loads]
     for number, policy in enumerate(scene.loads[0].policies):
         style = _style(policy, number)
@@ -71,7 +72,11 @@ def _over_loads(scene: SceneSheet) -> Figure:
         if load.ttft[policy]:
             spread.plot(load.ttft[policy], [100 * each for each in QUANTILES], **_style(policy, number))  # type: ignore[arg-type]
     spread.set(xlabel=f"TTFT, s ({load.label})", ylabel="% of served requests", xscale="log")
-    good.legend(fontsize=7, loc="lower left")
+    for axis in (slow.yaxis, spread.xaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+    figure.legend(*spread.get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=9)
     return figure
 
 
@@ -120,7 +125,7 @@ def _disturbed(sheets: Sequence[SceneSheet]) -> Figure:
         names = ["undisturbed", *(scene.name.removeprefix(f"{base.name}, ") for scene in scenes)]
         axes.set_xticks(range(len(loads)), names, fontsize=7)
         axes.set(title=f"{base.name}, {label}", ylabel="goodput, %", ylim=(0, 105))
-    panels[0].legend(fontsize=7, loc="lower left")
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=9)
     return figure
 
 

@@ -44,7 +44,7 @@ class Size:
 FULL: Final = Size(
     workloads=tuple(WORKLOADS),
     replicas=8,
-    requests=3000,
+    requests=2000,
     fractions=(0.6, 0.8, 1.0, 1.2),
     tolerance=0.04,
     disturbed=2,
@@ -53,7 +53,7 @@ FULL: Final = Size(
 QUICK: Final = Size(
     workloads=("conversation", "shared-prefix"),
     replicas=4,
-    requests=300,
+    requests=240,
     fractions=(0.8, 1.2),
     tolerance=0.1,
     disturbed=1,

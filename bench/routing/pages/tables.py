@@ -7,7 +7,7 @@ from bench.routing.glance import Line, Verdict
 from bench.routing.intervals import Interval
 from bench.routing.pages.html import Markup, element, table
 from bench.routing.settings import OURS, REFERENCES
-from bench.routing.sheet import FIGURES, LoadSheet, SceneSheet
+from bench.routing.sheet import FIGURES, LoadSheet, Row, SceneSheet
 
 _RATIOS: Final = ("ttft_p50", "ttft_p90", "ttft_p99", "itl_p50", "itl_p99", "goodput", "attained", "hit_rate")
 
@@ -16,7 +16,7 @@ def at(load: LoadSheet) -> Markup:
     """All policies at one load; below, ours against the reference."""
     head = ["policy", *(f"{each.title} {each.unit}".strip() for each in FIGURES.values())]
     rows: list[tuple[str, Iterable[str]]] = [
-        (_kind(policy), (policy, *(cell(row[key]) for key in FIGURES)))
+        (_kind(policy), (policy, *(_marked(load, row, key) for key in FIGURES)))
         for policy, row in load.policies.items()
     ]
     if load.difference:
@@ -102,6 +102,16 @@ def _ratio(value: Interval) -> Markup:
     if value.mean is not None and value.half is not None and abs(value.mean - 1.0) > value.half:
         beyond = 1 if value.mean > 1.0 else -1
     return _coloured(cell(value), beyond)
+
+
+def _marked(load: LoadSheet, row: Row, key: str) -> Markup:
+    """Bold where no policy's mean is better."""
+    better, told = FIGURES[key].better, cell(row[key])
+    means = [each[key].mean for each in load.policies.values()]
+    best = max((better * mean for mean in means if mean is not None), default=0.0)
+    mean = row[key].mean
+    shown = better and mean is not None and better * mean == best and len(set(means)) > 1
+    return element("b", told) if shown else told
 
 
 def _judged(value: Interval, key: str) -> Markup:
