@@ -27,6 +27,11 @@ class Crew:
 
     def __init__(self, jobs: int) -> None:
         self._pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin)
+        # A Ctrl-C reaches them, too, perhaps before they can say that they do not care.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        for _ in range(jobs):
+            self._pool.submit(int)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +57,7 @@ def cores() -> int:
 
 
 def _begin() -> None:
-    """Ctrl-C reaches the whole group; the parent ends its processes itself."""
+    """The parent ends its processes itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -46,20 +46,20 @@ def until(count: int, group: int, *, more: bool) -> bool:
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nobody_is_left_behind(tmp_path: Path, ending: signal.Signals) -> None:
-    program = start(*LONG, "--into", str(tmp_path))
-    try:
-        assert until(3, program.pid, more=True)  # itself and two that simulate
-        if ending == signal.SIGINT:
-            os.killpg(program.pid, ending)  # as a terminal does
-        else:
-            program.send_signal(ending)
-        output, _ = program.communicate(timeout=PATIENCE)
-        assert program.returncode == (130 if ending != signal.SIGKILL else -ending)
-        assert "Traceback" not in output
-        assert until(0, program.pid, more=False)
-    finally:
-        if at_work(program.pid):
-            os.killpg(program.pid, signal.SIGKILL)
+    with start(*LONG, "--into", str(tmp_path)) as program:
+        try:
+            assert until(3, program.pid, more=True)  # itself and two that simulate
+            if ending == signal.SIGINT:
+                os.killpg(program.pid, ending)  # as a terminal does
+            else:
+                program.send_signal(ending)
+            output, _ = program.communicate(timeout=PATIENCE)
+            assert program.returncode == (130 if ending != signal.SIGKILL else -ending)
+            assert "Traceback" not in output
+            assert until(0, program.pid, more=False)
+        finally:
+            if at_work(program.pid):
+                os.killpg(program.pid, signal.SIGKILL)
     assert not list(tmp_path.iterdir())
 
 
