@@ -12,7 +12,7 @@ import msgspec
 
 from endpoint_picker.core.errors import BadRequest
 from endpoint_picker.parsing import usage
-from endpoint_picker.parsing.bodies import opening, without_lone_surrogates
+from endpoint_picker.parsing.bodies import ABSENT, opening, without_lone_surrogates
 from endpoint_picker.parsing.paths import trimmed
 from endpoint_picker.parsing.rewrite import address
 
@@ -71,9 +71,13 @@ def single(fields: Fields) -> bool:
     """Whether a body asks for one answer to one prompt: what a prefill hands over serves no more than that.
 
     Of several prompts the engines hand over the first one's cache, then use it for all: the other answers are
-    wrong, and a longer prompt ends the engine.
+    wrong, and a longer prompt ends the engine. Nor can an engine tell the log probabilities of a prompt that
+    it has not computed: some compute it all the same, others end.
     """
-    if any(bytes(fields.get(name, ONE)) not in _ONE_OR_NONE for name in ("n", "best_of")):
+    if not _one_answer(fields):
+        return False
+    sampling = fields.get(SAMPLING, ABSENT)
+    if opening(sampling) == b"{" and not _one_answer(_fields(bytes(sampling))):
         return False
     return sum(_prompts(fields[name]) for name in ("prompt", "prompt_embeds") if name in fields) <= 1
 
@@ -137,8 +141,18 @@ def cached_tokens(response_body: bytes) -> int | None:
 
 
 _ONE_OR_NONE: Final = (b"1", b"null")
+_NOTHING: Final = (b"null", b"false")
+_ABOUT_THE_PROMPT: Final = ("prompt_logprobs", "prompt_logprob_token_ids", "echo")
+"""Fields that ask for the prompt in the answer, or for how likely it was."""
 _ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _CHATTY: Final = frozenset({Api.COMPLETIONS, Api.CHAT, Api.MESSAGES})
+
+
+def _one_answer(fields: Fields) -> bool:
+    """As far as limits say; none is about the prompt."""
+    if any(bytes(fields[name]) not in _NOTHING for name in _ABOUT_THE_PROMPT if name in fields):
+        return False
+    return all(bytes(fields[name]) in _ONE_OR_NONE for name in ("n", "best_of") if name in fields)
 
 
 def _prompts(field: msgspec.Raw) -> int:

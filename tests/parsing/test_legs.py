@@ -97,6 +97,14 @@ def test_the_end_of_a_path_names_the_api(path: str, api: Api | None) -> None:
         ({"prompt": "a", "n": 1, "best_of": None}, True),
         ({"prompt": "a", "n": 2}, False),
         ({"prompt": "a", "best_of": 2}, False),
+        ({"prompt": "a", "prompt_logprobs": 0}, False),
+        ({"prompt": "a", "prompt_logprobs": None, "echo": False, "logprobs": 3}, True),
+        ({"prompt": "a", "echo": True, "logprobs": 1}, False),
+        ({"token_ids": [1], "sampling_params": {"prompt_logprobs": 1}}, False),
+        ({"token_ids": [1], "sampling_params": {"n": 2}}, False),
+        ({"token_ids": [1], "sampling_params": {"n": 1, "logprobs": 1}}, True),
+        ({"token_ids": [1], "sampling_params": None}, True),
+        ({"token_ids": [1], "sampling_params": [1]}, True),
     ],
 )
 @pytest.mark.parametrize("space", ["", " "])
