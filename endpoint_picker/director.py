@@ -32,7 +32,7 @@ from endpoint_picker.core.errors import (
 from endpoint_picker.core.records import record
 from endpoint_picker.core.request import Payload, Request
 from endpoint_picker.exchange import Books, Exchange, labels_of
-from endpoint_picker.order import order
+from endpoint_picker.order import UNSPLIT, order
 from endpoint_picker.parsing.paths import Registry
 from endpoint_picker.plugin import Parser, Producer
 from endpoint_picker.scheduling.disagg import conditional
@@ -173,7 +173,9 @@ class Director:
         todo = None
         if decision.inline is not None:
             todo = order(request, decision, forwarded, self._books.table)
-            decision = decision if todo is not None else replace(decision, prefill=None, inline=None)
+            if todo is None:
+                self._books.metrics.inline_prefill(UNSPLIT, 0.0)
+                decision = replace(decision, prefill=None, inline=None)
         self._guard.run(self._learns, request, decision)
         request.let_go()
         # The last step: the exchange charges the endpoints, and whoever has it ends it.

@@ -18,6 +18,9 @@ from endpoint_picker.core.records import record
 from endpoint_picker.core.request import Request
 from endpoint_picker.parsing import legs
 
+UNSPLIT: Final = "unsplit"
+"""The outcome, as metrics name it, of a request that has no body yet, or none that can be split."""
+
 Place = tuple[int, Endpoint]
 """Table row, and the endpoint that it holds."""
 

@@ -287,6 +287,7 @@ async def test_what_cannot_be_split_is_decoded_plainly(transport: str, fields: d
         assert await here.talk.route(body) == DECODE
         assert here.first.bodies == []
         assert here.books[0] == (0, 0)
+        assert here.outcomes("unsplit") == 1
 
 
 async def test_what_has_no_body_is_decoded_plainly(transport: str) -> None:
