@@ -88,6 +88,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
             for stage in getattr(self, name.replace("-", "_")):
                 _one_of(name, stage, STAGES)
         self._check_ports()
+        if self.prefill_timeout <= 0:
+            raise ValueError("prefill-timeout: write more than 0, such as 60s: no prefill ends in no time")
         if self.enable_p2p_pull and self.kv_connector != "nixlv2":
             raise ValueError(
                 "enable-p2p-pull: works with the kv-connector nixlv2 only; leave one of them out"

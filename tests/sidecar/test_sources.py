@@ -109,6 +109,7 @@ def test_lists_can_be_given_again() -> None:
             "enable-p2p-pull: works with the kv-connector nixlv2 only",
         ),
         ("--allow-any-prefiller --enable-ssrf-protection", "contradicts"),
+        ("--prefill-timeout=0", "prefill-timeout: write more than 0"),
         ("--configuration={} --configuration-file=x", "exclude each other"),
     ],
 )
