@@ -19,20 +19,20 @@ def test_who_takes_twice_as_long_is_slow() -> None:
     measured, now = Pace(table_of(2)), 0.0
     for _ in range(200):
         now += 0.2
-        measured.computed(0, 1_000.0, since=now - 0.1, now=now)
-        measured.computed(1, 1_000.0, since=now - 0.2, now=now)
-    # Half the tokens at 1 and half at 2: together 1.5 a token.
+        measured.computed(0, 4_000.0, since=now - 0.1, now=now)
+        measured.computed(1, 4_000.0, since=now - 0.2, now=now)
+    # Half the tokens at 1 and half at 2: together 1.5 a token; and both count as alike for a while.
     fast, slow = measured.slowness(np.arange(2), now)
-    assert (fast, slow) == pytest.approx((1 / 1.5, 2 / 1.5), rel=0.1)
+    assert (fast, slow) == pytest.approx((1 / 1.5, 2 / 1.5), rel=0.15)
 
 
-def test_of_prompts_computed_together_each_second_counts_once() -> None:
+def test_one_prompt_that_was_disturbed_says_little() -> None:
     measured = Pace(table_of(2))
-    for _ in range(4):  # sent together, done together after one second
-        measured.computed(0, 1_000.0, since=0.0, now=1.0)
-    for second in range(4):  # one after the other, a quarter of a second each
-        measured.computed(1, 1_000.0, since=0.0, now=(second + 1) / 4)
-    assert measured.slowness(np.arange(2), 1.0).tolist() == pytest.approx([1.0, 1.0])
+    for at in range(1, 12):
+        for row in (0, 1):
+            waited = 5.0 if (row, at) in {(1, 4), (1, 9)} else 0.1
+            measured.computed(row, 1_000.0, since=10.0 * at - waited, now=10.0 * at)
+    assert measured.slowness(np.arange(2), 110.0).tolist() == pytest.approx([1.0, 1.0])
 
 
 def test_what_was_seen_fades() -> None:

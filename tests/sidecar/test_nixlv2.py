@@ -31,7 +31,7 @@ async def test_both_legs_of_a_request_without_an_id_get_one(pod: Pod) -> None:
     (prefill,), (decode,) = pod.prefill.received, pod.decode.received
     (request_id,) = prefill.values("x-request-id")
     assert decode.values("x-request-id") == [request_id]
-    assert uuid.UUID(request_id)
+    assert uuid.UUID(request_id).version == 1
 
 
 async def test_the_prompt_is_computed_elsewhere_first(pod: Pod) -> None:

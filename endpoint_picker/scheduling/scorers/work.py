@@ -13,35 +13,41 @@ from endpoint_picker.core.pace import Pace
 from endpoint_picker.core.request import Request
 from endpoint_picker.plugin import Parameters, Plugin, Wiring
 from endpoint_picker.scheduling.scorers.load import INFLIGHT
+from endpoint_picker.scheduling.scorers.prefix import APPROXIMATE
 
 STEP: Final = 256.0
 """Tokens that could be computed in the time that a step takes before it computes any."""
 STALLED: Final = 0.25
 """What each request that is decoded loses while this one's prompt is computed, in shares of its tokens."""
-READ: Final = 0.1
-"""What each decoding step reads of the cache, in shares of computing as many tokens."""
+READ: Final = 0.15
+"""What the steps of each request read of the cache, in shares of computing as many tokens."""
 OVERFLOWED: Final = 2.0
 """What a token costs for which another one has to leave the cache: it is computed again."""
-NEW: Final = 1.0
+NEW: Final = 8.0
 """A token that is computed anywhere is capacity taken from whoever comes next."""
 
 
 class WorkParameters(Parameters, frozen=True):
+    """Who tells what a request costs where, and who tells what of its prompt is cached."""
+
     in_flight_load_producer_name: str = INFLIGHT
+    prefix_match_info_producer_name: str = APPROXIMATE
+    """The one that the producer of the load reads."""
 
 
 class PrefillWork(Plugin):
     """`prefill-work-scorer`: least work until the first token, for this request and for those that it delays.
 
     With u new tokens here (and 256 for the step), W the same of requests without a first token, n requests
-    and C prompt tokens in flight, L tokens of this prompt and O those beyond the KV cache:
-    cost = slow * (W + u * (1 + n / 4) + (C + n * (L + 256)) / 10 + 2 * O) + u; score = least cost / cost.
+    and C prompt tokens in flight, L tokens of this prompt, and O new tokens in flight beyond the KV cache:
+    cost = W + u * (slow + n / 4) + 0.15 * (C + n * (L + 256)) + 2 * O + 8 * u; score = least cost / cost.
     `slow`, the time a token relative to the others, is learned from first tokens.
     """
 
     type = "prefill-work-scorer"
     stability = "beta"
     schema = WorkParameters
+    parameters: WorkParameters
 
     def __init__(self, name: str, parameters: WorkParameters, wiring: Wiring) -> None:
         super().__init__(name, parameters, wiring)
@@ -54,7 +60,7 @@ class PrefillWork(Plugin):
             self._pace = old._pace
 
     def requires(self) -> Sequence[Key[Any]]:
-        return (self._cost,)
+        return (self._cost, attributes.prefix_match(self.parameters.prefix_match_info_producer_name))
 
     def score(self, request: Request, candidates: Candidates) -> Vector:
         if not len(candidates):
@@ -75,10 +81,13 @@ class PrefillWork(Plugin):
         ahead = table.prefill_tokens[rows] + STEP * table.pending[rows] + pending * (usual + STEP)
         held = table.prompt_tokens[rows] + others * usual
         room = table.num_blocks[rows] * table.block_size[rows]
-        over = np.where(room > 0, np.maximum(held + prompt - room, 0.0), 0.0)
-        here = ahead + new * (1.0 + STALLED * requests)
-        here += READ * (held + requests * (prompt + STEP)) + OVERFLOWED * over
-        total: Vector = self._pace.slowness(rows, candidates.now) * here + NEW * new
+        # Of a prefix that several share there is one copy: only what is new takes room.
+        taken = table.in_flight_tokens[rows] + others * usual + new
+        over = np.where(room > 0, np.maximum(taken - room, 0.0), 0.0)
+        # What waits on a slow endpoint is there for longer: W and n say so themselves.
+        slow = self._pace.slowness(rows, candidates.now)
+        total: Vector = ahead + new * (slow + STALLED * requests + NEW)
+        total += READ * (held + requests * (prompt + STEP)) + OVERFLOWED * over
         return total
 
     def learn(self, request: Request, decision: Decision) -> None:
