@@ -47,7 +47,7 @@ def estimate(cpu: float, jobs: int, yardstick_ms: float) -> float:
 
 
 def _scene(settings: Settings, scene: Scene) -> float:
-    searched = FIRST_RUNS + NEXT_RUNS * (settings.seeds - 1)
+    searched = sum(search_runs(seed) for seed in settings.searched_seeds)
     played = settings.seeds * (len(scene.fractions) + scene.matched)
     of = {spec: seconds(scene.trial(settings, spec, 1.0, 1)) for spec in scene.policies}
     searching = sum(of[spec] for spec in scene.searched)

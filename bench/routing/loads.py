@@ -64,7 +64,8 @@ class Loads:
                 for spec in self._settings.references
             )
         )
-        rate = best(found)
+        bounded = all(each.bounded for by_seed in found for each in by_seed)
+        rate = best(found) if bounded else 0.0
         return Load(f"reference's goodput {TROUBLE:.0%}", rate) if rate else None
 
     async def _search(
@@ -73,8 +74,8 @@ class Loads:
         """By seed; the first one's capacity is a good guess for the others'."""
         seek = partial(self._seek, spec, share, target)
         first = await seek(1, guess, step)
-        near, step = (first.rate, _SEED_STEP) if first.rate else (guess, step)
-        others = range(2, self._settings.seeds + 1)
+        near, step = (first.rate, _SEED_STEP) if first.rate and first.bounded else (guess, step)
+        others = self._settings.searched_seeds[1:]
         return [first, *await asyncio.gather(*(seek(seed, near, step) for seed in others))]
 
     async def _seek(

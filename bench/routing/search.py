@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-FURTHEST: Final = 50.0
+FURTHEST: Final = 12.0
 """How many times as far as the guess it is looked for, in both directions."""
 
 

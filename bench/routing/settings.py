@@ -35,6 +35,8 @@ class Size:
     """Loads of a scene, by the capacity of the reference's better policy."""
     tolerance: float
     """To which a capacity is searched for."""
+    searched_seeds: int | None
+    """How many seeds a capacity is searched for with; None: all."""
     disturbed: int
     """How many workloads are also run with disturbances."""
     whole: bool
@@ -47,15 +49,17 @@ FULL: Final = Size(
     requests=2000,
     fractions=(0.6, 0.8, 1.0, 1.2),
     tolerance=0.04,
+    searched_seeds=None,
     disturbed=2,
     whole=True,
 )
 QUICK: Final = Size(
     workloads=("conversation", "shared-prefix"),
     replicas=4,
-    requests=240,
+    requests=250,
     fractions=(0.8, 1.2),
     tolerance=0.1,
+    searched_seeds=1,
     disturbed=1,
     whole=False,
 )
@@ -77,6 +81,11 @@ class Settings:
     into: Path
     command: str
     """As a user would type it again."""
+
+    @property
+    def searched_seeds(self) -> range:
+        """With which capacities are searched for."""
+        return range(1, 1 + min(self.seeds, self.size.searched_seeds or self.seeds))
 
     @property
     def references(self) -> tuple[PolicySpec, ...]:

@@ -12,6 +12,7 @@ from bench.routing.course import Played
 from bench.routing.intervals import Interval
 from bench.routing.loads import Load
 from bench.routing.scenes import Part
+from bench.routing.search import Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class SceneSheet:
     capacity: dict[str, Interval]
     """Policy → requests a second."""
     unbounded: list[str]
-    """Policies that bear more than was tried."""
+    """Policies that bear more than was tried: their capacity is more than what is told."""
     capacity_reference: str | None
     capacity_ratio: Interval | None
     """Ours by the reference's highest."""
@@ -89,13 +90,16 @@ class SceneSheet:
 def sheet(played: Played, references: Sequence[str], ours: str | None) -> SceneSheet:
     """One scene's figures; `ours` is None where ours is not among the policies."""
     scene = played.scene
-    capacity = {
-        policy: intervals.interval([found.rate or math.nan for found in by_seed])
-        for policy, by_seed in played.capacities.items()
-    }
+    capacity = {policy: _capacity(by_seed) for policy, by_seed in played.capacities.items()}
+    unbounded = [
+        policy for policy, by_seed in played.capacities.items() if not all(each.bounded for each in by_seed)
+    ]
     reference = _best(references, ours, lambda name: _mean(capacity.get(name)))
     ratio = None
-    if reference and ours in capacity and capacity[ours].mean and capacity[reference].mean:
+    known = {name for name, each in capacity.items() if each.mean and name not in unbounded}
+    if reference in known and ours in known:
+        assert reference is not None
+        assert ours is not None
         ratio = intervals.ratio(capacity[ours], capacity[reference])
     return SceneSheet(
         name=scene.name,
@@ -110,11 +114,7 @@ def sheet(played: Played, references: Sequence[str], ours: str | None) -> SceneS
         objective=scene.objective,
         base=scene.base,
         capacity=capacity,
-        unbounded=[
-            policy
-            for policy, by_seed in played.capacities.items()
-            if not all(each.bounded for each in by_seed)
-        ],
+        unbounded=unbounded,
         capacity_reference=reference if reference in capacity else None,
         capacity_ratio=ratio,
         loads=[_at(load, readings, references, ours) for load, readings in played.loads],
@@ -137,6 +137,12 @@ def _at(
         ratio = {key: intervals.ratio(mine[key], theirs[key]) for key in FIGURES}
     ttft = {policy: _curve(by_seed) for policy, by_seed in readings.items()}
     return LoadSheet(load.label, load.rate, rows, ttft, reference, difference, ratio)
+
+
+def _capacity(by_seed: Sequence[Found]) -> Interval:
+    """Where some seed found no bound: the least that is known to be borne, without an interval."""
+    tried = [found.rate for found in by_seed if not found.bounded]
+    return intervals.interval([min(tried)] if tried else [found.rate or math.nan for found in by_seed])
 
 
 def _row(summaries: Sequence[Summary]) -> Row:

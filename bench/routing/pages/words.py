@@ -11,7 +11,8 @@ READ: Final = {
     "attained": "The same, but a long prompt may take up to three times what it takes alone on an idle "
     "replica, where that is more than the objective's TTFT. By this the capacity is defined.",
     "capacity": "The highest load, in requests a second for the whole fleet, at which at least 90 % of the "
-    "requests attain that. Found by bisection for each policy and each seed.",
+    "requests attain that. Found by bisection for each policy and each seed (the quick suite: the first). "
+    "Where a policy's share falls but slowly as the load rises, it may be far off: look at the interval.",
     "hits": "Share of the served prompts' tokens that replicas had in their caches.",
     "balance": "Busy time of the busiest replica over the mean of all; 1 is even. A mixed fleet that is used "
     "well need not be even.",

