@@ -15,6 +15,8 @@ from bench.fleet.traffic import Request, Workload
 from bench.fleet.workloads.making import BLOCK, Ids, Order, ranks
 
 MOONCAKE_BLOCK: Final = 512
+TICK: Final = 3_000.0
+"""Milliseconds between two times of the Mooncake trace."""
 AZURE_SYSTEMS: Final = 64
 AZURE_SYSTEM: Final = 512
 """Tokens of each of the beginnings that are made up."""
@@ -30,11 +32,17 @@ class _Line(msgspec.Struct):
 
 
 def conversation(order: Order) -> Workload:
-    """The Mooncake trace from its start, so fast that the rate is met on average."""
-    decode = msgspec.json.Decoder(_Line).decode
+    """A part of the Mooncake trace, so fast that the rate is met on average; each seed has a part of its own.
+
+    Its times are whole ticks, with some ten requests that came within each: they are spread over it.
+    """
+    rng, decode = order.rng(), msgspec.json.Decoder(_Line).decode
     with _file(order).open("rb") as lines:
-        read = [decode(line) for line in islice(lines, order.requests)]
-    speed = _speed(order, [line.timestamp / 1e3 for line in read])
+        whole = [decode(line) for line in lines]
+    first = rng.randrange(max(1, len(whole) - order.requests + 1))
+    read = whole[first : first + order.requests]
+    times = sorted((line.timestamp - read[0].timestamp + rng.uniform(0.0, TICK)) / 1e3 for line in read)
+    speed = _speed(order, times)
     return Workload.of(
         order.name,
         (
@@ -43,10 +51,10 @@ def conversation(order: Order) -> Workload:
                     prompt_tokens=max(1, line.input_length),
                     output_tokens=max(1, line.output_length),
                     blocks=line.hash_ids,
-                    arrival=line.timestamp / 1e3 / speed,
+                    arrival=(time - times[0]) / speed,
                 )
             ]
-            for line in read
+            for line, time in zip(read, times, strict=True)
         ),
         MOONCAKE_BLOCK,
     )

@@ -92,13 +92,30 @@ def test_a_trace_is_played_at_the_rate_that_was_ordered(tmp_path: Path) -> None:
     ]
     trace = tmp_path / workloads.TRACES["conversation"]
     trace.write_text("\n".join(json.dumps(line) for line in lines))
-    made = make("conversation", rate=10.0, requests=50, at=tmp_path)
-    assert len(made) == 50
+    made = make("conversation", rate=10.0, requests=100, at=tmp_path)
+    assert len(made) == 100
     assert made.block_tokens == 512
     requests = list(made)
-    assert requests[-1].arrival == pytest.approx(5.0)
+    assert requests[-1].arrival == pytest.approx(10.0)
     assert (requests[3].prompt_tokens, requests[3].output_tokens, requests[3].blocks) == (603, 3, (0, 4))
     assert requests[0].output_tokens == 1, "an engine makes one token at least"
+
+
+def test_each_seed_has_a_part_of_the_trace_of_its_own_and_spreads_what_came_within_a_tick(
+    tmp_path: Path,
+) -> None:
+    lines = [
+        {"timestamp": 3000 * (n // 10), "input_length": 600 + n, "output_length": 9, "hash_ids": [n]}
+        for n in range(100)
+    ]
+    (tmp_path / workloads.TRACES["conversation"]).write_text("\n".join(json.dumps(line) for line in lines))
+    parts = [list(make("conversation", rate=10.0, requests=40, seed=seed, at=tmp_path)) for seed in range(6)]
+    assert len({part[0].prompt_tokens for part in parts}) > 2
+    for part in parts:
+        times = [each.arrival for each in part]
+        assert times == sorted(times)
+        assert len(set(times)) == 40
+        assert [each.prompt_tokens - part[0].prompt_tokens for each in part] == list(range(40))
 
 
 def test_lengths_and_times_are_azures(tmp_path: Path) -> None:
