@@ -40,7 +40,7 @@ SHAPE: Final = Shape(
     answer_tokens=96,
     spread_seconds=36.0,
 )
-"""Five requests a second, of 5,500 tokens each and hardly any of them shared."""
+"""Some four requests a second, of 6,500 tokens each and hardly any of them shared."""
 
 CONFIG: Final = """
 apiVersion: llm-d.ai/v1alpha1
