@@ -14,6 +14,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.processes import ROOT, Failed, Process, free_port, page
+from endpoint_picker.parsing.legs import NIXL_PREFILL_PARAMS
 
 PLACE: Final = "REAL_VLLM"
 """Names the folder with the engine in the environment."""
@@ -38,6 +39,7 @@ ENVIRONMENT: Final = {
     "UCX_NET_DEVICES": "lo",
     "VLLM_NIXL_SIDE_CHANNEL_HOST": "127.0.0.1",
 }
+HANDSHAKES: Final = 5
 TRANSFER: Final = {"kv_connector": "NixlConnector", "kv_role": "kv_both", "kv_buffer_device": "cpu"}
 
 
@@ -61,7 +63,9 @@ class Engine:
         environment = ENVIRONMENT | {"VLLM_NIXL_SIDE_CHANNEL_PORT": str(free_port())}
         self.process = Process(
             (
-                "env",
+                # Each has threads that spin by the dozen: Envoy and the picker would not be let run for
+                # half a minute at a time, and lose their connection.
+                *("nice", "-n", "19", "env"),
                 *(f"{key}={value}" for key, value in environment.items()),
                 *(str(programs / "vllm"), "serve", str(model)),
                 f"--served-model-name={MODEL}",
@@ -155,10 +159,26 @@ async def running(folder: Path) -> AsyncIterator[Pair]:
     pair = Pair(prefill, decode, words)
     try:
         await asyncio.gather(*(engine.start() for engine in pair.both))
+        await _acquainted(pair)
         yield pair
     finally:
         for engine in pair.both:
             engine.process.stop()
+
+
+async def _acquainted(pair: Pair) -> None:
+    """Have them shake hands: the engine gives that 5 s, too little where both have just begun to run."""
+    asked = {"model": MODEL, "prompt": " ".join(pair.words[: 2 * BLOCK]), "max_tokens": 1, "temperature": 0}
+    async with aiohttp.ClientSession() as client:
+        for _ in range(HANDSHAKES):
+            params: object = json.loads(bytes(NIXL_PREFILL_PARAMS))
+            for engine in pair.both:
+                body = {**asked, "kv_transfer_params": params}
+                async with client.post(f"{engine.url}/v1/completions", json=body) as response:
+                    status, params = response.status, (await response.json()).get("kv_transfer_params")
+            if status == 200:
+                return
+    raise Failed(f"the engines do not hand over a prompt in {HANDSHAKES} tries: see their logs")
 
 
 def _programs() -> Path:
