@@ -77,7 +77,7 @@ async def _converse(call: Call, context: Any, said: "asyncio.Queue[Iterable[byte
         if ends:
             return
         # Nothing is read meanwhile; a peer that leaves cancels the wait.
-        for reply in await said.get() if call.waits else ():
+        for reply in await said.get() if call.waits or not said.empty() else ():
             await context.write(reply)
 
 

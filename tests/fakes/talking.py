@@ -28,6 +28,7 @@ class Talk:
             "/test.Talk/Fail": lambda _: Fail(self),
             "/test.Talk/Wordy": lambda _: Wordy(self),
             "/test.Talk/Slow": lambda say: Slow(self, say),
+            "/test.Talk/Eager": lambda say: Eager(self, say),
         }
 
 
@@ -92,6 +93,14 @@ class Slow(Echo):
         self.waits = False
         self.finished = message == b"end"
         self._say((message, message.upper()))
+
+
+class Eager(Slow):
+    """Answers at once, and has said the rest before that answer is sent."""
+
+    def receive(self, message: bytes) -> Iterable[bytes]:
+        self._answer(message)
+        return (b"first",)
 
 
 class Wordy(Echo):

@@ -60,6 +60,15 @@ async def test_a_call_may_answer_later_and_then_end(channel: Channel, talk: Talk
     await closed(talk, 1)
 
 
+async def test_what_a_call_says_beside_its_answer_comes_after_it(channel: Channel) -> None:
+    call = channel.stream_stream("/test.Talk/Eager")()
+    for text in (b"one", b"two"):
+        await call.write(text)
+        assert [await call.read() for _ in range(3)] == [b"first", text, text.upper()]
+    await call.done_writing()
+    assert await call.read() is grpc.aio.EOF
+
+
 async def test_a_call_that_is_left_while_it_waits_is_closed_once(channel: Channel, talk: Talk) -> None:
     call = channel.stream_stream("/test.Talk/Slow")()
     await call.write(b"one")
