@@ -45,6 +45,22 @@ DATA_PARALLEL_RANK: Final = "x-data-parallel-rank"
 WENT_THROUGH: Final = "x-went-into-resp-headers"
 DROPPED_REASON: Final = "x-llm-d-request-dropped-reason"
 
+# === what belongs to one connection, and goes no further (RFC 9110, 7.6.1) ===
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
 # === control headers that only the picker may set ===
 
 PREFILLER: Final = "x-prefiller-host-port"

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from multidict import CIMultiDict
 
-from endpoint_picker import aio
+from endpoint_picker import aio, bounded
 from endpoint_picker.core.errors import BadRequest
 from endpoint_picker.observability.logs import Sparse
 from endpoint_picker.parsing import legs
@@ -16,7 +16,7 @@ from endpoint_picker.parsing.bodies import ABSENT, opening, string
 from endpoint_picker.parsing.legs import Api, Fields
 from endpoint_picker.sidecar.call import REQUEST_ID, Call
 from endpoint_picker.sidecar.counts import Counts
-from endpoint_picker.sidecar.engines import Engines, Stage, Unreachable, read, told
+from endpoint_picker.sidecar.engines import Engines, Stage, Unreachable, told
 from endpoint_picker.sidecar.errors import Answered, Kind, flat
 from endpoint_picker.sidecar.headers import Headers
 from endpoint_picker.sidecar.options import Options
@@ -101,7 +101,7 @@ class Encoders:
         try:
             answer = await self._engines.send(Stage.ENCODE, encoder, PATH, headers=headers, data=body)
             async with answer:
-                whole = await read(answer, self._options.max_request_body_bytes)
+                whole = await bounded.whole(answer, self._options.max_request_body_bytes)
         except Unreachable as error:
             return f"the encode node at {encoder} gave no answer: {told(error)}"
         if not 200 <= answer.status < 300:

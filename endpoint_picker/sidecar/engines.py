@@ -7,6 +7,7 @@ from typing import Any, Final
 import aiohttp
 from yarl import URL
 
+from endpoint_picker import bounded
 from endpoint_picker.sidecar.headers import Headers
 from endpoint_picker.sidecar.options import Options
 from endpoint_picker.sidecar.targets import Target
@@ -86,7 +87,7 @@ class Engines:
         ) as answer:
             if answer.status != 200:
                 raise aiohttp.ClientPayloadError(f"status {answer.status}")
-            return await read(answer, limit)
+            return await bounded.whole(answer, limit)
 
     async def _send(
         self, stage: Stage, target: Target, path: str, method: str, headers: Headers, data: Any
@@ -124,16 +125,6 @@ class Engines:
     def _url(self, stage: Stage, target: Target, path: str) -> URL:
         scheme = "https" if stage in self._tls else "http"
         return URL(f"{scheme}://{target}{path}", encoded=True)
-
-
-async def read(answer: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The body of an answer. Raises what `Unreachable` lists, also for a body beyond the limit (bytes)."""
-    body = bytearray()
-    async for chunk in answer.content.iter_any():
-        body += chunk
-        if len(body) > limit:
-            raise aiohttp.ClientPayloadError(f"the answer is larger than {limit} bytes")
-    return bytes(body)
 
 
 def refused(error: BaseException) -> bool:

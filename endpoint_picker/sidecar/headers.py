@@ -5,19 +5,8 @@ from typing import Final
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-HOP_BY_HOP: Final = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
+from endpoint_picker.core import wire
+
 FORWARDED: Final = "X-Forwarded-For"
 
 Headers = CIMultiDict[str]
@@ -26,7 +15,7 @@ Headers = CIMultiDict[str]
 def onward(headers: CIMultiDictProxy[str] | CIMultiDict[str], drop: Iterable[str] = ()) -> Headers:
     """The fields that go on, in their order; `drop` are further names, in lower case."""
     named = {name.strip().lower() for value in headers.getall("Connection", ()) for name in value.split(",")}
-    left = HOP_BY_HOP | named | frozenset(drop)
+    left = wire.HOP_BY_HOP | named | frozenset(drop)
     return CIMultiDict(
         (name, value) for name, value in headers.items() if name.lower() not in left and _writable(value)
     )

@@ -5,9 +5,10 @@ import logging
 import aiohttp
 from aiohttp import web
 
+from endpoint_picker import bounded
 from endpoint_picker.observability.logs import Sparse
 from endpoint_picker.sidecar import headers
-from endpoint_picker.sidecar.engines import Unreachable, read, told
+from endpoint_picker.sidecar.engines import Unreachable, told
 from endpoint_picker.sidecar.usage import Rewriter
 
 sparse = Sparse(logging.getLogger(__name__))
@@ -52,6 +53,6 @@ def body_of(answer: web.Response) -> bytes:
 async def whole(answer: aiohttp.ClientResponse, limit: int) -> web.Response:
     """The answer in one piece, ready to be passed on. Raises what `Unreachable` lists."""
     async with answer:
-        body = await read(answer, limit)
+        body = await bounded.whole(answer, limit)
     onward = headers.onward(answer.headers, drop=("content-length",))
     return web.Response(status=answer.status, reason=answer.reason, headers=onward, body=body)
