@@ -10,7 +10,8 @@ The life of a request, and where each step lives:
  6. producers write facts: tokens, cached prefix, load in flight                  `producers`, `kvindex`
  7. who may not go now is refused                                                 `admission`
  8. a profile filters, scores and picks                                           `scheduling`
- 9. the pick is booked before the answer leaves                                   `core.ledger`
+ 9. the pick is booked before the answer leaves                                   `charges`, `core.ledger`
+    where the picker itself has the prompt computed elsewhere, the answer waits  `inline_prefills`
 10. destination in header and metadata, the body echoed in pieces                 `extproc.requests`
 11. the response passes: first token, usage, end; the books are settled           `extproc.responses`
 
@@ -28,7 +29,10 @@ The rooms, from the top; each imports only rooms below it (`make check` proves i
     sidecar        the proxy in a decode pod that has prompts computed elsewhere: a program of its own
     director       one request's life up to the answer
     catalog        plugin type → class
+    inline_prefills prompts that are computed elsewhere while their requests wait
     exchange       a routed request and its response, until either ends
+    charges        what a request costs the endpoints that work for it
+    prefill_order  what is sent to whom for an inline prefill, and merged into the request
     hooks          plugins outside the profile, and the guard between them and the request
     parsing · producers · admission · scheduling · datalayer      what plugins do; they do not know each other
     kvindex        block hashes → who holds them
@@ -37,6 +41,7 @@ The rooms, from the top; each imports only rooms below it (`make check` proves i
     plugin         every extension point, in the order in which they run
     observability  metrics and logs
     aio            named, guarded tasks; listening sockets
+    bounded        bodies of answers, read within a limit
     core           the nouns: request, endpoints, ledger, decision, errors, wire names
 """
 

@@ -32,9 +32,9 @@ from endpoint_picker.core.errors import (
 from endpoint_picker.core.records import record
 from endpoint_picker.core.request import Payload, Request
 from endpoint_picker.exchange import Books, Exchange, labels_of
-from endpoint_picker.order import UNSPLIT, order
 from endpoint_picker.parsing.paths import Registry
 from endpoint_picker.plugin import Parser, Producer
+from endpoint_picker.prefill_order import UNSPLIT, prefill_order
 from endpoint_picker.scheduling.disagg import conditional
 from endpoint_picker.scheduling.scheduler import Scheduler
 
@@ -172,7 +172,7 @@ class Director:
             raise PreconditionFailed(conditional.MESSAGE)
         todo = None
         if decision.inline is not None:
-            todo = order(request, decision, forwarded, self._books.table)
+            todo = prefill_order(request, decision, forwarded, self._books.table)
             if todo is None:
                 self._books.metrics.inline_prefill(UNSPLIT, 0.0)
                 decision = replace(decision, prefill=None, inline=None)

@@ -23,8 +23,8 @@ from endpoint_picker.core.request import Request, Usage
 from endpoint_picker.hooks import Guard, Step
 from endpoint_picker.observability.logs import Sparse
 from endpoint_picker.observability.metrics import Finished, Metrics, RequestLabels
-from endpoint_picker.order import Order
 from endpoint_picker.plugin import Parser, Plugin, UsageReader
+from endpoint_picker.prefill_order import PrefillOrder
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Exchange:
         decision: Decision | None,
         parser: Parser | None,
         body: bytes,
-        order: Order | None = None,
+        order: PrefillOrder | None = None,
     ) -> None:
         self.request = request
         self.decision = decision

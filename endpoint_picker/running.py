@@ -24,11 +24,11 @@ from endpoint_picker.datalayer.discovery import parse_endpoints_flag
 from endpoint_picker.datalayer.scrape import Scraper
 from endpoint_picker.director import Director, Parts
 from endpoint_picker.exchange import Books
+from endpoint_picker.inline_prefills import InlinePrefills
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.options import Options
 from endpoint_picker.parsing.paths import Registry
 from endpoint_picker.plugin import Wiring
-from endpoint_picker.prefills import Prefills
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Running:
         self._assembly = self._assemble()
         self.director = Director(self._parts(self._assembly))
         self._scraper = self._scrapes()
-        self.prefills = Prefills(self._table, self.metrics, clock)
+        self.prefills = InlinePrefills(self._table, self.metrics, clock)
         self._tasks: aio.Tasks | None = None
         self._discovering: asyncio.Task[None] | None = None
 

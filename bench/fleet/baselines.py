@@ -1,5 +1,6 @@
 """Policies that know nothing of prompts: what a load balancer offers anyway."""
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from random import Random
@@ -10,7 +11,7 @@ from bench.simulator.sequence import Sequence as EngineSequence
 from endpoint_picker.core.errors import REJECTED_NO_ENDPOINTS, ServiceUnavailable
 
 
-class Baseline:
+class Baseline(ABC):
     """Remembers who is there, and which replica has which of its requests."""
 
     def __init__(self, world: World, rng: Random) -> None:
@@ -41,19 +42,19 @@ class Baseline:
     def members(self, replicas: Sequence[int]) -> None:
         self.there = tuple(replicas)
 
-    # === what one of them adds ===
+    # === what one of them adds; the last three it may leave alone ===
 
+    @abstractmethod
     def best(self, request: Request) -> int:
         """Who of those that are there is to serve it."""
-        raise NotImplementedError
 
-    def sent(self, request: Request, replica: int) -> None:
+    def sent(self, request: Request, replica: int) -> None:  # noqa: B027
         """It goes there."""
 
-    def started(self, request: Request, replica: int) -> None:
+    def started(self, request: Request, replica: int) -> None:  # noqa: B027
         """Its prompt is computed."""
 
-    def over(self, request: Request, replica: int) -> None:
+    def over(self, request: Request, replica: int) -> None:  # noqa: B027
         """It has ended, whatever way, perhaps without having started."""
 
     def least(self, costs: Sequence[float]) -> int:

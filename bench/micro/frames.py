@@ -17,8 +17,8 @@ from bench.samples.prompts import Bodies, Kind
 from endpoint_picker.core.endpoints import EndpointTable
 from endpoint_picker.extproc import conversation
 from endpoint_picker.extproc.gathered import Room
+from endpoint_picker.inline_prefills import InlinePrefills
 from endpoint_picker.observability.metrics import Metrics
-from endpoint_picker.prefills import Prefills
 from endpoint_picker.transport.calls import Calls, Services
 from endpoint_picker.transport.connection import Connection
 from endpoint_picker.transport.limits import Limits
@@ -113,7 +113,7 @@ def requests(pace: Pace) -> list[Figure]:
 
 def _line(endpoints: int) -> Line:
     room = Room(body=BODY_LIMIT, total=BODY_LIMIT)
-    nobody = Prefills(EndpointTable(), Metrics(), time.monotonic)  # the default profile orders nothing
+    nobody = InlinePrefills(EndpointTable(), Metrics(), time.monotonic)  # the default profile orders nothing
     return Line(conversation.services(director(endpoints), room, nobody))
 
 

@@ -7,7 +7,7 @@ from endpoint_picker.director import Director
 from endpoint_picker.extproc import codec
 from endpoint_picker.extproc.gathered import Room
 from endpoint_picker.extproc.stream import OutOfOrder, Stream
-from endpoint_picker.prefills import Prefills
+from endpoint_picker.inline_prefills import InlinePrefills
 from endpoint_picker.transport.calls import Say, Services
 from endpoint_picker.transport.messages import Code, Status
 
@@ -19,7 +19,7 @@ LEAST_RECEIVED: Final = 256 << 20
 that it is too large, and the limit on requests says nothing about responses."""
 
 
-def services(director: Director, room: Room, prefills: Prefills) -> Services:
+def services(director: Director, room: Room, prefills: InlinePrefills) -> Services:
     """The method that Envoy calls; `room` is for the request bodies of all conversations."""
     return {PATH: lambda say: Conversation(Stream(director, room), prefills, say)}
 
@@ -32,7 +32,7 @@ def largest_message(max_request_body_bytes: int) -> int:
 class Conversation:
     """One call of the method."""
 
-    def __init__(self, stream: Stream, prefills: Prefills, say: Say) -> None:
+    def __init__(self, stream: Stream, prefills: InlinePrefills, say: Say) -> None:
         self.finished = False
         """Nothing more is to be said."""
         self._stream = stream

@@ -65,7 +65,23 @@ def is_upgrade(fields: Mapping[str, str]) -> bool:
     return fields.get("upgrade", "").lower() not in ("", "h2c") or fields.get(":method") == "CONNECT"
 
 
-class Held:
+class _Answering:
+    """Answers at once, or once its exchange's order is done."""
+
+    _later: Callable[[], list[Reply]] | None = None
+
+    def resume(self) -> list[Reply]:
+        later, self._later = self._later, None
+        return later() if later is not None else []
+
+    def _when_done(self, exchange: Exchange, replies: Callable[[], list[Reply]]) -> list[Reply]:
+        if exchange.order is None:
+            return replies()
+        self._later = replies
+        return []
+
+
+class Held(_Answering):
     """FULL_DUPLEX_STREAMED: nothing is answered before the body's end."""
 
     def __init__(self, room: Room, route: Route) -> None:
@@ -73,7 +89,6 @@ class Held:
         self._route = route
         self._fields: Mapping[str, str] = {}
         self._answered = False
-        self._later: Callable[[], list[Reply]] | None = None
 
     def headers(self, headers: Headers) -> list[Reply]:
         self._fields = headers.fields
@@ -91,10 +106,6 @@ class Held:
     def trailers(self) -> list[Reply]:
         return [TrailersReply(SIDE)] if self._answered else self._answer(end_of_stream=False)
 
-    def resume(self) -> list[Reply]:
-        later, self._later = self._later, None
-        return later() if later is not None else []
-
     def close(self) -> None:
         self._gathered.close()
         self._later = None
@@ -109,13 +120,10 @@ class Held:
             body = pieces(SIDE, exchange.take_body(), end_of_stream=end_of_stream)
             return [headers, *body] if end_of_stream else [headers, *body, TrailersReply(SIDE)]
 
-        if exchange.order is None:
-            return replies()
-        self._later = replies
-        return []
+        return self._when_done(exchange, replies)
 
 
-class Buffered:
+class Buffered(_Answering):
     """BUFFERED: the one body message holds the whole body, whether or not trailers follow."""
 
     def __init__(self, room: Room, route: Route) -> None:
@@ -123,7 +131,6 @@ class Buffered:
         self._route = route
         self._fields: Mapping[str, str] = {}
         self._answered = False
-        self._later: Callable[[], list[Reply]] | None = None
 
     def headers(self, headers: Headers) -> list[Reply]:
         self._fields = headers.fields
@@ -144,14 +151,7 @@ class Buffered:
             changed = forwarded if forwarded is not body.data else None
             return [BodyReply(SIDE, changed, outbound(exchange))]
 
-        if exchange.order is None:
-            return replies()
-        self._later = replies
-        return []
-
-    def resume(self) -> list[Reply]:
-        later, self._later = self._later, None
-        return later() if later is not None else []
+        return self._when_done(exchange, replies)
 
     def trailers(self) -> list[Reply]:
         if self._answered:

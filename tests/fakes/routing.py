@@ -14,10 +14,10 @@ from endpoint_picker.director import Director, Parts
 from endpoint_picker.exchange import Books
 from endpoint_picker.extproc.gathered import Room
 from endpoint_picker.extproc.stream import Stream
+from endpoint_picker.inline_prefills import InlinePrefills
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.parsing.paths import Registry
 from endpoint_picker.plugin import Wiring
-from endpoint_picker.prefills import Prefills
 
 
 class Pool:
@@ -41,7 +41,7 @@ class Pool:
         self.metrics = Metrics(clock=self._clock)
         self.metrics.watch(self.table)
         self._ledger = Ledger(self.table)
-        self.prefills = Prefills(self.table, self.metrics, self._clock)
+        self.prefills = InlinePrefills(self.table, self.metrics, self._clock)
         self._wiring = Wiring(self.table, self.metrics, clock=self._clock)
         self._assembly = assemble(load.load(config), self._wiring, allow_experimental=experimental)
         self.producers = self._assembly.producers

@@ -24,27 +24,16 @@ UNSPLIT: Final = "unsplit"
 Place = tuple[int, Endpoint]
 """Table row, and the endpoint that it holds."""
 
-_NOT_SENT_ON: Final = wire.CONTROL_HEADERS | {
-    wire.DATA_PARALLEL_RANK,
-    "accept-encoding",
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-}
+_NOT_SENT_ON: Final = (
+    wire.CONTROL_HEADERS
+    | wire.HOP_BY_HOP
+    | {wire.DATA_PARALLEL_RANK, "accept-encoding", "content-length", "expect", "host"}
+)
 """What belongs to the client's connection or body, or to the picker."""
 
 
 @record
-class Order:
+class PrefillOrder:
     """What is to be done before the request goes on."""
 
     inline: Inline
@@ -71,7 +60,9 @@ class Order:
         return legs.written(legs.decode_leg(self.fields, params))
 
 
-def order(request: Request, decision: Decision, body: bytes, table: EndpointTable) -> Order | None:
+def prefill_order(
+    request: Request, decision: Decision, body: bytes, table: EndpointTable
+) -> PrefillOrder | None:
     """None where nobody else is to compute the prompt, or the request is none that can be split."""
     api, inline, prefill = legs.api_of(request.path), decision.inline, decision.prefill
     if api is None or inline is None or prefill is None:
@@ -86,7 +77,7 @@ def order(request: Request, decision: Decision, body: bytes, table: EndpointTabl
     except BadRequest:
         return None  # the replica that serves it says what is wrong, and says it better
     places = tuple(_places(prefill, table))
-    return Order(inline, request.path, _headers(request), legs.written(leg), places, fields)
+    return PrefillOrder(inline, request.path, _headers(request), legs.written(leg), places, fields)
 
 
 def _headers(request: Request) -> dict[str, str]:

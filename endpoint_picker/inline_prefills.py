@@ -13,14 +13,14 @@ from typing import Final
 import aiohttp
 import msgspec
 
-from endpoint_picker import aio
+from endpoint_picker import aio, bounded
 from endpoint_picker.core import ejection
 from endpoint_picker.core.endpoints import Endpoint, EndpointTable
 from endpoint_picker.exchange import SERVER_FAILURES, Exchange
 from endpoint_picker.observability.logs import Sparse
 from endpoint_picker.observability.metrics import Metrics
-from endpoint_picker.order import Order
 from endpoint_picker.parsing import legs
+from endpoint_picker.prefill_order import PrefillOrder
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class NotComputed(Exception):
         """No other endpoint would do better."""
 
 
-class Prefills:
+class InlinePrefills:
     """Carries out the orders of exchanges."""
 
     def __init__(self, table: EndpointTable, metrics: Metrics, clock: Callable[[], float]) -> None:
@@ -104,7 +104,7 @@ class Prefills:
         )
         return failure.outcome
 
-    async def _asked(self, exchange: Exchange, order: Order) -> msgspec.Raw:
+    async def _asked(self, exchange: Exchange, order: PrefillOrder) -> msgspec.Raw:
         """What the first endpoint answers that can. Raises NotComputed with what the last one had to say."""
         failure = NotComputed("gone", "the prefill endpoints have left the pool")
         deadline = asyncio.get_running_loop().time() + order.inline.timeout
@@ -125,7 +125,7 @@ class Prefills:
                 return params
         raise failure
 
-    async def _ask(self, order: Order, endpoint: Endpoint, deadline: float) -> msgspec.Raw:
+    async def _ask(self, order: PrefillOrder, endpoint: Endpoint, deadline: float) -> msgspec.Raw:
         """One endpoint computes the prompt. Raises NotComputed."""
         place = endpoint.host_port
         if self._busy[endpoint.id] >= order.inline.most:
@@ -145,7 +145,7 @@ class Prefills:
             if not self._busy[endpoint.id]:
                 del self._busy[endpoint.id]
 
-    async def _post(self, order: Order, endpoint: Endpoint) -> msgspec.Raw:
+    async def _post(self, order: PrefillOrder, endpoint: Endpoint) -> msgspec.Raw:
         place = endpoint.host_port
         if self._session is None:
             self._session = _session()
@@ -160,7 +160,7 @@ class Prefills:
                 outcome = _OUTCOMES.get(response.status, "refused")
                 why = f"{place} answered with status {response.status}"
                 raise NotComputed(outcome, why, final=outcome == "refused")
-            answer = await _whole(response)
+            answer = await bounded.whole(response, LARGEST_ANSWER)
         try:
             params = legs.transfer_params(answer)
         except ValueError as error:
@@ -191,15 +191,3 @@ def _session() -> aiohttp.ClientSession:
         skip_auto_headers=("User-Agent",),
         auto_decompress=False,  # nothing packed is asked for, and a few bytes can unpack to very many
     )
-
-
-async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    """Raises ClientPayloadError when it is too large."""
-    parts: list[bytes] = []
-    size = 0
-    async for part in response.content.iter_any():
-        parts.append(part)
-        size += len(part)
-        if size > LARGEST_ANSWER:
-            raise aiohttp.ClientPayloadError(f"its answer is larger than {LARGEST_ANSWER >> 20} MiB")
-    return b"".join(parts)
