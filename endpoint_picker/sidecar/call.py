@@ -5,6 +5,7 @@ from typing import Final
 
 from aiohttp import web
 
+from endpoint_picker.core import wire
 from endpoint_picker.core.errors import BadRequest
 from endpoint_picker.parsing import legs
 from endpoint_picker.parsing.legs import Api, Fields
@@ -12,7 +13,6 @@ from endpoint_picker.sidecar import headers, targets
 from endpoint_picker.sidecar.errors import Answered, Kind, flat
 from endpoint_picker.sidecar.targets import Target
 
-REQUEST_ID: Final = "X-Request-Id"
 _OURS: Final = ("expect",)
 """Fields that we answered ourselves."""
 
@@ -30,7 +30,7 @@ class Call:
         self.headers = headers.onward(request.headers, drop=_OURS)
         # One socket serves both families, and has a longer name for addresses of the older one.
         headers.forwarded(self.headers, targets.canonical(request.remote or ""))
-        self.request_id = request.headers.get(REQUEST_ID) or str(uuid.uuid1())
+        self.request_id = request.headers.get(wire.REQUEST_ID) or str(uuid.uuid1())
         """What both legs are known by: the picker's and the client's logs have it, too."""
         self.body = b""
         self.fields: Fields = {}
@@ -58,7 +58,7 @@ class Call:
 
     def leg_headers(self, request_id: str | None = None, *, readable: bool = False) -> headers.Headers:
         """The fields for a body of another length; `readable`: we read the answer, so nothing may pack it."""
-        fields = {REQUEST_ID: request_id} if request_id else {}
+        fields = {wire.REQUEST_ID: request_id} if request_id else {}
         drop = ("Content-Length", "Accept-Encoding") if readable else ("Content-Length",)
         return headers.with_fields(self.headers, fields, drop)
 

@@ -9,12 +9,13 @@ import msgspec
 from multidict import CIMultiDict
 
 from endpoint_picker import aio, bounded
+from endpoint_picker.core import wire
 from endpoint_picker.core.errors import BadRequest
 from endpoint_picker.observability.logs import Sparse
 from endpoint_picker.parsing import legs
 from endpoint_picker.parsing.bodies import ABSENT, opening, string
 from endpoint_picker.parsing.legs import Api, Fields
-from endpoint_picker.sidecar.call import REQUEST_ID, Call
+from endpoint_picker.sidecar.call import Call
 from endpoint_picker.sidecar.counts import Counts
 from endpoint_picker.sidecar.engines import Engines, Stage, Unreachable, told
 from endpoint_picker.sidecar.errors import Answered, Kind, flat
@@ -95,7 +96,7 @@ class Encoders:
 
     async def _asked(self, call: Call, encoder: Target, number: int, item: msgspec.Raw) -> bytes | str:
         headers: Headers = CIMultiDict(
-            {"Content-Type": "application/json", REQUEST_ID: f"{call.request_id}-enc-{number}"}
+            {"Content-Type": "application/json", wire.REQUEST_ID: f"{call.request_id}-enc-{number}"}
         )
         body = legs.written(_prime(call.fields, item))
         try:

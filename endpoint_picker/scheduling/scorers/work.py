@@ -9,9 +9,9 @@ from endpoint_picker.core import attributes
 from endpoint_picker.core.attributes import Key
 from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import Candidates, EndpointTable, Rows, Vector
-from endpoint_picker.core.pace import Pace
 from endpoint_picker.core.request import Request
 from endpoint_picker.plugin import Parameters, Plugin, Wiring
+from endpoint_picker.scheduling.pace import Pace
 from endpoint_picker.scheduling.scorers.load import INFLIGHT
 from endpoint_picker.scheduling.scorers.prefix import APPROXIMATE
 

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from aiohttp import web
 
+from endpoint_picker.core import wire
 from endpoint_picker.parsing import legs
 from endpoint_picker.sidecar import engines
 from endpoint_picker.sidecar.call import Call
@@ -24,7 +25,6 @@ MOST_KNOWN: Final = 1024
 KNOWN_SECONDS: Final = 30.0
 """How long an answer counts: a replica that was restarted has another engine id."""
 LARGEST: Final = 1 << 20
-RANK: Final = "X-data-parallel-rank"
 
 
 class _Rank(msgspec.Struct):
@@ -71,7 +71,7 @@ class Mooncake:
         return response
 
     async def _run(self, call: Call, prefiller: Target, rank: str, leg: bytes) -> web.Response:
-        answer = await self._prefills.run(call, prefiller, leg, extra={RANK: rank})
+        answer = await self._prefills.run(call, prefiller, leg, extra={wire.DATA_PARALLEL_RANK: rank})
         self._prefills.done()
         return answer
 

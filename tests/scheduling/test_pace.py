@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from endpoint_picker.core.pace import EXTREME, FADING, Pace
+from endpoint_picker.scheduling.pace import EXTREME, FADING, Pace
 from tests.core.test_ledger import table_of
 
 ALL = np.arange(3)
