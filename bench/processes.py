@@ -1,12 +1,14 @@
 """Programs of their own, started and ended by a measurement or a test; none outlives it."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from random import Random
 from typing import Final
 
 import aiohttp
@@ -19,6 +21,9 @@ LAST_LINES: Final = 40
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What a user or a script ends a run with. SIGINT is named though Python knows it: whoever starts a run in
 the background of a script has it ignored otherwise."""
+_LISTENED: Final = range(10_000, 32_768)
+"""Ports that systems do not give to connections that go out, unless somebody told them to."""
+_TRIES: Final = 100
 
 
 class Failed(RuntimeError):
@@ -100,10 +105,19 @@ def end_on_signals() -> None:
 
 
 def free_port() -> int:
-    """A port on loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on loopback that nobody listens on now.
+
+    None of those from which a system gives ports to connections that go out: such a one could be taken
+    between here and the program that is told to listen on it.
+    """
+    for port in Random().sample(_LISTENED, _TRIES):
+        with socket.socket() as probe:
+            # What a server does: ports of connections that have just been closed are free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("", port))
+                return port
+    raise Failed(f"no free port found among {_LISTENED.start} to {_LISTENED.stop - 1}")
 
 
 async def page(url: str) -> str:
