@@ -2,15 +2,18 @@
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import aiohttp
 import numpy as np
 
+from bench.load.stream import Answer, ask
 from bench.traffic import Session
+
+_HEADERS = {"content-type": "application/json"}
 
 
 @dataclass(slots=True)
@@ -84,43 +87,19 @@ class Replay:
             "stream_options": {"include_usage": True},
         }
         self.outcome.requests += 1
-        try:
-            return await self._stream(client, body)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            self.outcome.errors += 1
-            kind = f"{type(error).__name__}: {error}"[:120]
-            self.outcome.complaints[kind] = self.outcome.complaints.get(kind, 0) + 1
-            return ""
+        answer = await ask(client, self._url, json.dumps(body).encode(), _HEADERS)
+        self._account(answer)
+        return answer.text
 
-    async def _stream(self, client: aiohttp.ClientSession, body: dict[str, Any]) -> str:
-        last = time.perf_counter()
-        words: list[str] = []
-        done = False
-        async with client.post(self._url, json=body) as response:
-            if response.status != 200:
-                raise ValueError(f"HTTP {response.status}: {(await response.text())[:80]}")
-            async for line in response.content:
-                if not line.startswith(b"data: "):
-                    continue
-                if line.startswith(b"data: [DONE]"):
-                    done = True
-                    continue
-                event = json.loads(line[6:])
-                if event.get("usage"):
-                    self._account(event["usage"])
-                text = event["choices"][0]["delta"].get("content") if event["choices"] else None
-                if text:
-                    now = time.perf_counter()
-                    (self.outcome.gap_seconds if words else self.outcome.first_token_seconds).append(
-                        now - last
-                    )
-                    last = now
-                    words.append(text)
-        if not done:
-            raise ValueError("the stream broke off")
-        return "".join(words)
-
-    def _account(self, usage: dict[str, Any]) -> None:
-        self.outcome.prompt_tokens += usage["prompt_tokens"]
-        self.outcome.output_tokens += usage["completion_tokens"]
-        self.outcome.cached_tokens += (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    def _account(self, answer: Answer) -> None:
+        outcome, usage = self.outcome, answer.usage
+        if answer.flaw:
+            outcome.errors += 1
+            told = f"{answer.flaw.kind}: {answer.flaw.told}"
+            outcome.complaints[told] = outcome.complaints.get(told, 0) + 1
+        if not math.isnan(answer.first):
+            outcome.first_token_seconds.append(answer.first - answer.sent)
+        outcome.gap_seconds += answer.gaps
+        outcome.prompt_tokens += usage.prompt_tokens or 0
+        outcome.output_tokens += usage.completion_tokens or 0
+        outcome.cached_tokens += usage.cached_tokens or 0
