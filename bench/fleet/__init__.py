@@ -9,6 +9,7 @@ the bench's own baselines, which are no configuration.
     workloads/   who asks what, and when: traces and generators, each by a seed
     fleet        engines, pickers, how old the gauges are, what is wrong with the index, what happens when
     replica      one engine with a clock: its steps, what its metrics page shows
+    handovers    prompts computed on one replica and decoded on another
     gaps         inter-token times, counted without a look at each token
     policy       who chooses: the protocol, and what is known of the fleet
     roster       every policy by its name
@@ -17,7 +18,7 @@ the bench's own baselines, which are no configuration.
     wrong        an index that errs about a share of its blocks
     baselines    round robin, least request
     rivals       the rules of other routers
-    policies/    configurations of the reference
+    policies/    configurations of the reference, and of ours
     driver       `simulate`: the loop over events
     notes        what is written down while it goes on
     outcome      what came of it, request by request, and in sum

@@ -30,6 +30,15 @@ class Baseline(ABC):
         self.sent(request, replica)
         return replica
 
+    def prefiller(self, request: Request) -> int | None:
+        return None
+
+    def prefilled(self, request: Request) -> None:  # noqa: B027
+        """Never, since nothing is computed elsewhere."""
+
+    def not_prefilled(self, request: Request) -> None:  # noqa: B027
+        """The same."""
+
     def first_token(self, request: Request) -> None:
         self.started(request, self._sent[request.number])
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from bench.fleet import roster, text
 from bench.fleet.fleet import Fleet, Incident
+from bench.fleet.handovers import Handovers
 from bench.fleet.notes import Notes
 from bench.fleet.outcome import Fate, Outcome
 from bench.fleet.policy import PolicySpec, World
@@ -56,9 +57,10 @@ class Run:
             Replica(number, config, horizon=horizon, alive=number in there)
             for number, config in enumerate(fleet.engines)
         ]
-        self._world = World(self.replicas, workload.block_tokens)
+        self.world = World(self.replicas, workload.block_tokens)
         self._rng = Random(f"{seed}/run")
-        self.pickers = roster.make(policy, fleet, self._world, seed)
+        self.pickers = roster.make(policy, fleet, self.world, seed)
+        self._handovers = Handovers(self, fleet.transfer)
         self.notes = Notes(workload, fleet.engines[0])
         self._events: list[tuple[float, int, Callable[[Any], None], Any]] = []
         """(time, order of events at the same time, what happens, to whom)."""
@@ -71,21 +73,22 @@ class Run:
     def play(self) -> None:
         self._tell_members()
         for session in self._workload.sessions:
-            self._at(session[0].arrival, self._arrive, session[0])
+            self.at(session[0].arrival, self._arrive, session[0])
         for incident in self._fleet.incidents:
-            self._at(incident.at, self._happen, incident)
+            self.at(incident.at, self._happen, incident)
         while self._events:
-            self._world.now, _, act, whom = heapq.heappop(self._events)
+            self.world.now, _, act, whom = heapq.heappop(self._events)
             act(whom)
 
-    def _at(self, time: float, act: Callable[[Any], None], whom: object) -> None:
+    def at(self, time: float, act: Callable[[Any], None], whom: object) -> None:
+        """Let something happen then, to somebody."""
         heapq.heappush(self._events, (time, self._order, act, whom))
         self._order += 1
 
     # === requests ===
 
     def _arrive(self, request: Request) -> None:
-        now = self._world.now
+        now = self.world.now
         self.notes.arrived(request, now)
         picker = self._rng.randrange(len(self.pickers)) if len(self.pickers) > 1 else 0
         try:
@@ -94,23 +97,33 @@ class Run:
             self._over(request, Fate.REFUSED)
             return
         self.notes.sent(request, number)
-        replica = self.replicas[number]
-        job = Job(request, self._sequence(request, replica), picker)
-        if not replica.alive:
-            self._fail(job, _UNREACHABLE)
+        replica, source = self.replicas[number], self.pickers[picker].prefiller(request)
+        job = Job(request, self.sequence(request, replica), picker)
+        if source is not None:
+            self._handovers.begin(job, self.replicas[source], replica)
             return
-        try:
-            replica.submit(job, now)
-        except ValueError:  # larger than the engine's whole cache
-            self._fail(job, _TOO_LONG)
-            return
-        self._arm(replica)
+        status = self.submit(job, replica)
+        if status:
+            self.fail(job, status)
 
-    def _sequence(self, request: Request, replica: Replica) -> Sequence:
+    def submit(self, job: Job, replica: Replica) -> int:
+        """Let a replica serve it; answers 0, or the status of HTTP with which it is refused."""
+        if not replica.alive:
+            return _UNREACHABLE
+        try:
+            replica.submit(job, self.world.now)
+        except ValueError:  # larger than the engine's whole cache
+            return _TOO_LONG
+        self.arm(replica)
+        return 0
+
+    def sequence(self, request: Request, replica: Replica) -> Sequence:
+        """The request as that one's engine sees it."""
         hashes = text.hashes(request, self._workload.block_tokens, replica.config.block_size)
         return Sequence(request.prompt_tokens, request.output_tokens, hashes, request.adapter)
 
-    def _fail(self, job: Job, status: int) -> None:
+    def fail(self, job: Job, status: int) -> None:
+        """Its client gets this status of HTTP; 0: its answer breaks off."""
         self.pickers[job.picker].failed(job.request, status)
         self._over(job.request, Fate.FAILED)
 
@@ -119,43 +132,50 @@ class Run:
         self.notes.over(request, fate)
         session, turn = self._places[request.number]
         if turn + 1 < len(session):
-            self._at(self._world.now + session[turn + 1].think, self._arrive, session[turn + 1])
+            self.at(self.world.now + session[turn + 1].think, self._arrive, session[turn + 1])
 
     # === replicas ===
 
-    def _arm(self, replica: Replica) -> None:
-        """See that the end of its run is among the events."""
+    def arm(self, replica: Replica) -> None:
+        """See that the end of its run is among the events, and that of the transfers that it begins."""
+        while replica.fetching:
+            self._handovers.fetch(replica.fetching.pop(0))
         if replica.next is not None and self._armed[replica.number] != replica.turn:
             self._armed[replica.number] = replica.turn
-            self._at(replica.next, self._proceed, (replica, replica.turn))
+            self.at(replica.next, self._proceed, (replica, replica.turn))
 
     def _proceed(self, whom: tuple[Replica, int]) -> None:
         replica, turn = whom
         if replica.turn != turn:
             return
-        now = self._world.now
+        now = self.world.now
         ended = replica.proceed()
         for job in ended.started:
-            self.notes.started(job, now)
-            self.pickers[job.picker].first_token(job.request)
+            if not self._handovers.concerns(job):
+                self.notes.started(job, now)
+                self.pickers[job.picker].first_token(job.request)
         for job in ended.finished:
+            if self._handovers.concerns(job):
+                self.notes.prefilled(self._handovers.computed(job), replica.number)
+                continue
             self.notes.finished(job, now)
             self.pickers[job.picker].end(job.request, job.sequence)
             self._over(job.request, Fate.SERVED)
-        self._arm(replica)
+        self.arm(replica)
 
     def _happen(self, incident: Incident) -> None:
-        replica, now = self.replicas[incident.replica], self._world.now
+        replica, now = self.replicas[incident.replica], self.world.now
         if incident.what == "slows":
             replica.slow(incident.factor, now)
-            self._arm(replica)
+            self.arm(replica)
         elif incident.what == "joins":
             replica.revive(now)
             self._tell_members()
         else:
             for job in replica.die(now):
-                self._fail(job, 0 if self.notes.has_started(job.request) else _UNREACHABLE)
-            self._at(now + self._fleet.detection, self._miss, replica)
+                if not self._handovers.died_with(job):
+                    self.fail(job, 0 if self.notes.has_started(job.request) else _UNREACHABLE)
+            self.at(now + self._fleet.detection, self._miss, replica)
 
     def _miss(self, replica: Replica) -> None:
         if not replica.alive:

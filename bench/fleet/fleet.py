@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from bench.simulator.config import EngineConfig
+from bench.simulator.config import EngineConfig, TransferConfig
 
 ENGINE: Final = EngineConfig(block_size=64, num_blocks=4375, max_loras=4)
 """The simulator's replica, Qwen3-32B on two H100, in larger blocks: a fourth of the work to simulate it."""
@@ -47,6 +47,11 @@ class Fleet:
     wrong_blocks: float = 0.0
     """Share of its blocks about which the pickers' index of prefixes errs, 0..1 (see `wrong`)."""
     incidents: tuple[Incident, ...] = field(default=())
+    roles: tuple[str, ...] = ()
+    """What pickers are told that each engine does, such as `prefill`; empty: nothing. Engines do whatever
+    they are asked."""
+    transfer: TransferConfig = field(default_factory=TransferConfig)
+    """How a prompt's KV entries get from who computes it to who decodes."""
 
     def __post_init__(self) -> None:
         if not self.engines or self.pickers < 1:
@@ -57,6 +62,8 @@ class Fleet:
             raise ValueError(f"wrong_blocks is {self.wrong_blocks}; it must be a share from 0 to 1")
         if min(self.scrape_interval, self.detection) < 0.0:
             raise ValueError("scrape_interval and detection must be 0 or more seconds")
+        if self.roles and len(self.roles) != len(self.engines):
+            raise ValueError(f"{len(self.roles)} roles for {len(self.engines)} replicas; give each its own")
         strangers = {each.replica for each in self.incidents} - set(range(len(self.engines)))
         if strangers:
             raise ValueError(
@@ -106,6 +113,14 @@ def mixed_memory(replicas: int, engine: EngineConfig = ENGINE) -> Fleet:
     return Fleet(name="mixed-memory", engines=_alternating(replicas, engine, small))
 
 
+def prefill_decode(replicas: int, engine: EngineConfig = ENGINE) -> Fleet:
+    """Every other one computes prompts, for the others to decode. Raises ValueError for less than two."""
+    if replicas < 2:
+        raise ValueError(f"{replicas} replica cannot share prefill and decode; have 2 or more")
+    roles = tuple(("prefill", "decode")[number % 2] for number in range(replicas))
+    return Fleet(name="prefill-decode", engines=(engine,) * replicas, roles=roles)
+
+
 def _alternating(count: int, one: EngineConfig, other: EngineConfig) -> tuple[EngineConfig, ...]:
     return tuple(other if number % 2 else one for number in range(count))
 
@@ -114,5 +129,6 @@ FLEETS: Final[Mapping[str, Callable[[int, EngineConfig], Fleet]]] = {
     "uniform": uniform,
     "mixed-speed": mixed_speed,
     "mixed-memory": mixed_memory,
+    "prefill-decode": prefill_decode,
 }
 """Name → the fleet of so many replicas that are made from an engine."""

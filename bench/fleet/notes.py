@@ -24,6 +24,7 @@ class Notes:
         self._arrivals = [math.nan] * count
         self._fates = [int(Fate.FAILED)] * count
         self._replicas = [-1] * count
+        self._prefillers = [-1] * count
         self._firsts = [math.nan] * count
         """Times of first tokens."""
         self._tpots = [math.nan] * count
@@ -37,9 +38,12 @@ class Notes:
     def sent(self, request: Request, replica: int) -> None:
         self._replicas[request.number] = replica
 
+    def prefilled(self, request: Request, replica: int) -> None:
+        self._prefillers[request.number] = replica
+
     def started(self, job: Job, now: float) -> None:
         self._firsts[job.request.number] = now
-        self._cached[job.request.number] = job.sequence.cached
+        self._cached[job.request.number] = job.cached
 
     def has_started(self, request: Request) -> bool:
         return not math.isnan(self._firsts[request.number])
@@ -71,4 +75,5 @@ class Notes:
             gaps=np.sum([replica.gaps.counts for replica in replicas], axis=0),
             busy=np.array([replica.busy for replica in replicas]),
             duration=self._duration,
+            prefiller=np.array(self._prefillers, np.int64),
         )

@@ -56,6 +56,7 @@ class Outcome:
     prompt_tokens: Ints
     output_tokens: Ints
     cached_tokens: Ints
+    """Of the prompt, found by who computed it."""
     own_prefill: Floats
     """What the prompt takes on an idle, empty engine: the fleet's first."""
     gaps: Ints
@@ -64,6 +65,8 @@ class Outcome:
     """Seconds in which each replica computed, shape (replicas,)."""
     duration: float
     """Virtual seconds until the last answer ended."""
+    prefiller: Ints
+    """Who computed its prompt for another replica; -1: nobody."""
 
     def within(self, objective: Objective) -> npt.NDArray[np.bool_]:
         """Which requests were served as well as that."""

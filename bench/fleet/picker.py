@@ -1,13 +1,14 @@
 """The real picker as a policy: director, producers, scorers and ledger, short of sockets.
 
 It sees a request's body and headers, the answer's headers, its first token and its end with the usage, at
-their virtual times. The tokens in between are not shown to it: no decision reads them, and they would cost
+their virtual times; where it takes care of it itself (`disaggregation: inline`), also that a prompt has been
+computed elsewhere. The tokens in between are not shown to it: no decision reads them, and they would cost
 most of the time.
 """
 
 from collections.abc import Iterator, Sequence
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -21,6 +22,7 @@ from bench.simulator.sequence import Sequence as EngineSequence
 from endpoint_picker.admission.shedding import Shedding
 from endpoint_picker.assemble import Assembly, assemble
 from endpoint_picker.config import load
+from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import Endpoint, EndpointTable
 from endpoint_picker.core.ledger import Ledger
 from endpoint_picker.director import Arrival, Director, Parts
@@ -28,11 +30,21 @@ from endpoint_picker.exchange import Books, Exchange
 from endpoint_picker.observability.metrics import Metrics
 from endpoint_picker.parsing.paths import Registry
 from endpoint_picker.plugin import Producer, Wiring
+from endpoint_picker.scheduling.filters.roles import ROLE
 
 SESSION_HEADER: Final = "x-session-id"
 _STARTS: Final = {":status": "200", "content-type": "text/event-stream"}
 _TOKEN: Final = b'data: {"choices":[{"index":0,"text":"x"}]}\n\n'
 _PORT: Final = 8000
+_NOWHERE: Final = msgspec.Raw(b"{}")
+"""Where a computed prompt is: nobody asks here."""
+
+
+class Places(NamedTuple):
+    """Replicas that work for one request."""
+
+    serves: int
+    prefills: int | None
 
 
 class Picker:
@@ -42,12 +54,13 @@ class Picker:
         self._world = world
         self.table = EndpointTable(stale_after=fleet.stale_after, capacity=max(16, len(fleet.engines)))
         self._scrapes = Scrapes(self.table, world.replicas, interval=fleet.scrape_interval, rng=rng)
-        self._endpoints = [_endpoint(number) for number in range(len(fleet.engines))]
+        roles = fleet.roles or ("",) * len(fleet.engines)
+        self._endpoints = [_endpoint(number, role) for number, role in enumerate(roles)]
         self._numbers = {endpoint.id: number for number, endpoint in enumerate(self._endpoints)}
         self._rows: dict[int, int] = {}
         """Replica → its row, while it is a member."""
-        self._exchanges: dict[int, tuple[Exchange, int]] = {}
-        """Request → its exchange and its replica."""
+        self._exchanges: dict[int, tuple[Exchange, Places]] = {}
+        """Request → its exchange and its replicas."""
         self.director = self._director(config, fleet, rng)
 
     def choose(self, request: Request) -> int:
@@ -55,27 +68,39 @@ class Picker:
         for replica, row in self._rows.items():
             self._scrapes.take(replica, row, now)
         exchange = self.director.route(Arrival(_headers(request), now), self._body(request))
-        assert exchange.decision is not None
+        if exchange.order is None:
+            exchange.take_body()
+        places = self._places(exchange.decision)
+        self._exchanges[request.number] = exchange, places
+        return places.serves
+
+    def prefiller(self, request: Request) -> int | None:
+        return self._exchanges[request.number][1].prefills
+
+    def prefilled(self, request: Request) -> None:
+        exchange = self._told(request)
+        exchange.computed(_NOWHERE)
         exchange.take_body()
-        replica = self._numbers[exchange.decision.endpoint.id]
-        self._exchanges[request.number] = exchange, replica
-        return replica
+
+    def not_prefilled(self, request: Request) -> None:
+        exchange = self._told(request)
+        exchange.not_computed()
+        exchange.take_body()
 
     def first_token(self, request: Request) -> None:
-        exchange, replica = self._exchanges[request.number]
-        self._look_at(replica)
+        exchange = self._told(request)
         exchange.response_headers(_STARTS)
         exchange.response_chunk(_TOKEN)
 
     def end(self, request: Request, served: EngineSequence) -> None:
-        exchange, replica = self._exchanges.pop(request.number)
-        self._look_at(replica)
+        exchange = self._told(request)
+        del self._exchanges[request.number]
         exchange.response_chunk(_usage(served))
         exchange.end(complete=True)
 
     def failed(self, request: Request, status: int) -> None:
-        exchange, replica = self._exchanges.pop(request.number)
-        self._look_at(replica)
+        exchange = self._told(request)
+        del self._exchanges[request.number]
         if status:
             exchange.response_headers({":status": str(status)})
         exchange.end(complete=bool(status))
@@ -85,11 +110,20 @@ class Picker:
         rows = {number: self.table.row_of(self._endpoints[number].id) for number in replicas}
         self._rows = {number: row for number, row in rows.items() if row is not None}
 
-    def _look_at(self, replica: int) -> None:
-        """What the ledger is told next comes after the readings that were due before."""
-        row = self._rows.get(replica)
-        if row is not None:
-            self._scrapes.take(replica, row, self._world.now)
+    def _places(self, decision: Decision | None) -> "Places":
+        assert decision is not None
+        prefill = decision.prefill
+        first = None if prefill is None else self._numbers[prefill.endpoints[0].id]
+        return Places(self._numbers[decision.endpoint.id], first)
+
+    def _told(self, request: Request) -> Exchange:
+        """Its exchange: what the ledger is told next comes after the readings that were due before."""
+        exchange, places = self._exchanges[request.number]
+        for replica in places:
+            row = None if replica is None else self._rows.get(replica)
+            if replica is not None and row is not None:
+                self._scrapes.take(replica, row, self._world.now)
+        return exchange
 
     def _body(self, request: Request) -> bytes:
         return text.body(request, self._world.block_tokens)
@@ -128,9 +162,10 @@ def _producers(assembly: Assembly, wrong: float, rng: Random) -> Iterator[Produc
             yield WrongIndex(assembly.match, wrong, rng.getrandbits(63))
 
 
-def _endpoint(number: int) -> Endpoint:
+def _endpoint(number: int, role: str) -> Endpoint:
     high, low = divmod(number, 250)
-    return Endpoint(f"replica-{number}", f"10.1.{high}.{low + 1}", _PORT)
+    labels = {ROLE: role} if role else {}
+    return Endpoint(f"replica-{number}", f"10.1.{high}.{low + 1}", _PORT, labels=labels)
 
 
 def _headers(request: Request) -> dict[str, str]:

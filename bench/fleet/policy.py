@@ -19,6 +19,16 @@ class Policy(Protocol):
     def choose(self, request: Request) -> int:
         """Number of the replica that is to serve it. Raises a Refusal when none shall."""
 
+    def prefiller(self, request: Request) -> int | None:
+        """Number of the replica that is to compute its prompt for the one chosen; None: that one does."""
+
+    def prefilled(self, request: Request) -> None:
+        """Its prompt has been computed there. A proxy beside the engine that decodes knows it, and only a
+        picker that is itself in its place does."""
+
+    def not_prefilled(self, request: Request) -> None:
+        """It has not, and whoever serves the request computes it; known to the same."""
+
     def first_token(self, request: Request) -> None:
         """The first token of its answer has passed."""
 

@@ -6,7 +6,7 @@ somebody arrives: a fleet spends most of its steps so.
 
 from bisect import bisect_left
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.fleet.fleet import slowed
 from bench.fleet.gaps import Gaps
@@ -30,6 +30,13 @@ class Job:
     longest_gap: float = 0.0
     stopped: float = -1.0
     """When it got its last token, if it lost its place in the batch since; else negative."""
+    elsewhere: Sequence | None = None
+    """Its prompt, where another replica has computed that."""
+
+    @property
+    def cached(self) -> int:
+        """Prompt tokens that nobody had to compute for it; known once the first token is there."""
+        return (self.elsewhere or self.sequence).cached
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,8 @@ class Replica:
         """Seconds in which it computed."""
         self.turn = 0
         """Grows whenever `next` changes: what was meant for an earlier turn is void."""
+        self.fetching: list[Job] = []
+        """Whose prompts it has room for, to be fetched from now on; who takes note of them removes them."""
         self._run: _Run | None = None
         self._horizon = horizon
         self._shown: deque[tuple[float, _Page]] = deque()
@@ -105,6 +114,26 @@ class Replica:
             self._begin(now)
         else:
             self._cut(now)
+
+    def fetched(self, job: Job, now: float) -> None:
+        """The KV entries of its prompt are here."""
+        self._cut(now)
+        self.engine.fetched(job.sequence)
+        self._stirred(now)
+
+    def not_fetched(self, job: Job, now: float, *, recompute: bool) -> None:
+        """They do not come: its prompt is computed here, or it fails."""
+        self._cut(now)
+        self.engine.fetch_failed(job.sequence, recompute=recompute)
+        if not recompute:
+            del self.jobs[job.sequence]
+        self._stirred(now)
+
+    def release(self, sequence: Sequence, now: float) -> None:
+        """Keep the blocks of an ended prompt no longer."""
+        self._cut(now)
+        self.engine.release(sequence)
+        self._stirred(now)
 
     def proceed(self) -> Ended:
         """The run has ended: what it brought; the next one begins at once, if there is something to do."""
@@ -158,6 +187,7 @@ class Replica:
 
     def _empty(self) -> None:
         self.jobs.clear()
+        self.fetching.clear()
         self._run = None
         self.turn += 1
 
@@ -171,8 +201,18 @@ class Replica:
             self._run = self._strides(now, strides)
             return
         outcome = engine.step(now)
+        self.fetching += (self.jobs[sequence] for sequence in outcome.fetching)
         self._run = _Run(now, now + outcome.duration, outcome.duration, 0, outcome)
         self._page = self._reported()
+
+    def _stirred(self, now: float) -> None:
+        """Blocks came or went outside of any step: an idle engine tells at once, another one when it can."""
+        if self._run is not None:
+            self._page = replace(self._page, kv_usage=self.engine.cache.usage)
+            return
+        self._page = self._reported()
+        self._show(now)
+        self._begin(now)
 
     def _strides(self, begin: float, count: int) -> _Run:
         seconds = self.engine.stride_seconds(count)

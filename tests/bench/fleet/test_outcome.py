@@ -33,6 +33,7 @@ def outcome() -> Outcome:
         gaps=counts,
         busy=np.array([3.0, 1.0]),
         duration=9.0,
+        prefiller=np.full(6, -1),
     )
 
 
