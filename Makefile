@@ -7,7 +7,7 @@ ENGINE := .venv-vllm
 PIP := -m pip --quiet --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-disagg bench-overhead bench-micro bench-routing bench-soak test test-vllm check fuzz protos docs fmt clean
+.PHONY: help setup demo demo-disagg bench-overhead bench-micro bench-routing bench-soak bench-vllm test test-vllm check fuzz protos docs fmt clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,12 +48,15 @@ bench-routing: setup ## Routing policies on simulated fleets, side by side, with
 bench-soak: setup ## Read 2,000 streams for five minutes, and sleep on one more (about six minutes)
 	@$(BIN)/python -m bench.soak
 
+bench-vllm: setup $(if $(REAL_VLLM),,$(ENGINE)/.ready) ## Two real vLLM replicas on the CPU: round robin, then our picks (QUICK=1: one round)
+	@REAL_VLLM=$(or $(REAL_VLLM),$(ENGINE)) $(BIN)/python -m bench.vllm $(if $(QUICK),--quick)
+
 test: setup ## Run every test, the real Envoy included
 	@$(BIN)/python -m pytest
 
 # Not in our own environment: the engine brings gigabytes, and its own versions of what we use.
-$(ENGINE)/.ready: tests/real/install.sh
-	@tests/real/install.sh $(ENGINE) $(PYTHON)
+$(ENGINE)/.ready: bench/vllm/install.sh
+	@bench/vllm/install.sh $(ENGINE) $(PYTHON)
 
 test-vllm: setup $(if $(REAL_VLLM),,$(ENGINE)/.ready) ## Test with the real vLLM on the CPU (REAL_VLLM=DIR: the one that is there; else installs 7 GB)
 	@REAL_VLLM=$(or $(REAL_VLLM),$(ENGINE)) $(BIN)/python -m pytest -v -s tests/real

@@ -4,7 +4,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -51,13 +51,20 @@ class Replay:
     """One replay of some sessions."""
 
     def __init__(
-        self, url: str, model: str, answer_tokens: int, on_answer: Callable[[], None] = lambda: None
+        self,
+        url: str,
+        model: str,
+        answer_tokens: int,
+        on_answer: Callable[[], None] = lambda: None,
+        fields: Mapping[str, object] | None = None,
     ) -> None:
+        """`fields` are more of what each request asks for."""
         self.outcome = Outcome()
         self._url = f"{url}/v1/chat/completions"
         self._model = model
         self._answer_tokens = answer_tokens
         self._on_answer = on_answer
+        self._fields = fields or {}
 
     async def run(self, sessions: Sequence[Session]) -> Outcome:
         """All sessions, each on its own time; ends when the last one has."""
@@ -85,6 +92,7 @@ class Replay:
             "max_tokens": self._answer_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
+            **self._fields,
         }
         self.outcome.requests += 1
         answer = await ask(client, self._url, json.dumps(body).encode(), _HEADERS)

@@ -1,7 +1,7 @@
 """Seeded multi-turn chat: shared system prompts, growing histories, people who read before they answer."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,8 @@ class Shape:
     system_prompts: int = 8
     """How many different system prompts the sessions share."""
     system_words: int = 1000
+    document_words: int = 0
+    """What each session's first question is about; it stands before the question."""
     question_words: int = 500
     answer_tokens: int = 48
     think_seconds: float = 1.5
@@ -40,18 +42,19 @@ class Session:
     """Seconds before each question, the first one aside."""
 
 
-def sessions(shape: Shape, seed: int) -> Iterator[Session]:
-    """The same sessions for the same seed."""
+def sessions(shape: Shape, seed: int, words: Sequence[str] = tuple(VOCABULARY.split())) -> Iterator[Session]:
+    """The same sessions for the same seed, of these words."""
     rng = random.Random(seed)
-    systems = [_text(rng, shape.system_words) for _ in range(shape.system_prompts)]
+
+    def text(length: int) -> str:
+        return " ".join(rng.choices(words, k=length))
+
+    systems = [text(shape.system_words) for _ in range(shape.system_prompts)]
+    lengths = (shape.document_words + shape.question_words, *[shape.question_words] * (shape.turns - 1))
     for _ in range(shape.sessions):
         yield Session(
             begins_at=rng.uniform(0.0, shape.spread_seconds),
             system=rng.choice(systems),
-            questions=tuple(_text(rng, shape.question_words) for _ in range(shape.turns)),
+            questions=tuple(map(text, lengths)),
             pauses=tuple(rng.expovariate(1.0 / shape.think_seconds) for _ in range(shape.turns - 1)),
         )
-
-
-def _text(rng: random.Random, words: int) -> str:
-    return " ".join(rng.choices(VOCABULARY.split(), k=words))

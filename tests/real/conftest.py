@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.real.engines import START_SECONDS, Pair, running
+from bench.vllm.engine import START_SECONDS
+from tests.real.engines import Pair, running
 from tests.real.gateways import Gateway, Way, disaggregated
 
 HERE = Path(__file__).parent

@@ -11,9 +11,10 @@ from typing import Final, Literal
 
 import aiohttp
 
-from bench.envoys import Config, cluster, load, relocated
+from bench.envoys import load, relocated
 from bench.picker import Picker
 from bench.processes import Process, free_port
+from bench.vllm.gateway import KEEPALIVE, patient
 from tests.fakes.stack import running
 from tests.real.engines import Engine
 
@@ -82,9 +83,11 @@ async def gateway(folder: Path, config: str, roles: Sequence[tuple[str, str]]) -
     file = folder / "endpoints.yaml"
     file.write_text(json.dumps({"endpoints": [_endpoint(*each) for each in roles]}), encoding="utf-8")
     told = f"--config-text={config.replace('ENDPOINTS', str(file))}"
-    picker = Picker(folder, (), told, "--secure-serving=false", "--keepalive-time=120s")
+    picker = Picker(folder, (), told, "--secure-serving=false", KEEPALIVE)
     places = [address for address, _ in roles]
-    async with running(picker, folder, relocated(_patient(), picker.grpc_port, places)) as envoy:
+    async with running(
+        picker, folder, relocated(patient(load("standalone")), picker.grpc_port, places)
+    ) as envoy:
         yield Gateway(f"http://127.0.0.1:{envoy.port}", picker)
 
 
@@ -138,12 +141,3 @@ def _endpoint(address: str, role: str) -> dict[str, object]:
         "port": port,
         "labels": {ROLE: role} if role else {},
     }
-
-
-def _patient() -> Config:
-    """The shipped file, for a machine on which two engines may keep everybody from running for a while."""
-    config = load("standalone")
-    for options in cluster(config, "ext_proc")["typed_extension_protocol_options"].values():
-        http2 = options["explicit_http_config"]["http2_protocol_options"]
-        http2["connection_keepalive"] = {"interval": "60s", "timeout": "60s"}
-    return config

@@ -10,8 +10,9 @@ import aiohttp
 import pytest
 
 from bench.processes import free_port
+from bench.vllm.engine import BLOCK
 from tests.real.asking import Answer, Api, ask, body
-from tests.real.engines import BLOCK, SETTLE_SECONDS, Engine, Pair, Sources
+from tests.real.engines import SETTLE_SECONDS, Engine, Pair, Sources
 from tests.real.gateways import Gateway, Way, disaggregated
 
 TOKENS: Final = 10 * BLOCK + 7

@@ -7,8 +7,9 @@ from typing import Any
 
 import aiohttp
 
+from bench.vllm.engine import BLOCK
 from tests.real.asking import ask, body
-from tests.real.engines import BLOCK, Engine, Pair
+from tests.real.engines import Engine, Pair
 from tests.real.gateways import ROUTING, gateway
 
 CONVERSATIONS = 6

@@ -1,12 +1,13 @@
-"""Writes a tiny Llama with random weights, for the real engine to serve. Usage: model.py FOLDER
+"""Writes a Llama with random weights, for the real engine to serve. Usage: model.py FOLDER [tiny|wide]
 
-It runs with the engine's own Python. Each word of its vocabulary is one token, so that a test says how many
-tokens a prompt has by its number of words.
+It runs with the engine's own Python. Each word of its vocabulary is one token, so that whoever asks says how
+many tokens a prompt has by its number of words.
 """
 
 import itertools
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,9 +22,28 @@ TEMPLATE: Final = (
     "{% for message in messages %}{{ message.role + ' ' + message.content + ' ' }}{% endfor %}"
     "{% if add_generation_prompt %}assistant{% endif %}"
 )
-LAYERS, WIDTH, INNER, HEADS, KEYS, HEAD = 2, 128, 256, 4, 2, 32
 SHARPNESS: Final = 3.0
 """Of the attention: at 1, all of the past would count alike, and a wrong cache would hardly be noticed."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a model is."""
+
+    layers: int
+    width: int
+    inner: int
+    heads: int
+    keys: int
+    """Heads of keys and values."""
+    head: int
+    """Width of each."""
+
+
+SHAPES: Final = {
+    "tiny": Shape(layers=2, width=128, inner=256, heads=4, keys=2, head=32),
+    "wide": Shape(layers=2, width=512, inner=1024, heads=1, keys=1, head=64),
+}
 
 
 def words() -> list[str]:
@@ -32,7 +52,7 @@ def words() -> list[str]:
     return ["".join(pair) for pair in itertools.islice(itertools.product(syllables, repeat=2), WORDS)]
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, shape: Shape) -> None:
     """All files that the engine reads."""
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = {word: number for number, word in enumerate((*SPECIAL, *ROLES, *words()))}
@@ -44,21 +64,21 @@ def write(folder: Path) -> None:
         folder / "tokenizer_config.json",
         {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": TEMPLATE, **names},
     )
-    _json(folder / "config.json", _shape(len(vocabulary)))
-    save_file(_weights(len(vocabulary)), folder / "model.safetensors", {"format": "pt"})
+    _json(folder / "config.json", _config(len(vocabulary), shape))
+    save_file(_weights(len(vocabulary), shape), folder / "model.safetensors", {"format": "pt"})
 
 
-def _shape(size: int) -> dict[str, Any]:
+def _config(size: int, shape: Shape) -> dict[str, Any]:
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "vocab_size": size,
-        "hidden_size": WIDTH,
-        "intermediate_size": INNER,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": HEADS,
-        "num_key_value_heads": KEYS,
-        "head_dim": HEAD,
+        "hidden_size": shape.width,
+        "intermediate_size": shape.inner,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.keys,
+        "head_dim": shape.head,
         "max_position_embeddings": 32768,
         "rms_norm_eps": 1e-5,
         "tie_word_embeddings": False,
@@ -69,32 +89,32 @@ def _shape(size: int) -> dict[str, Any]:
     }
 
 
-def _weights(size: int) -> dict[str, Any]:
+def _weights(size: int, shape: Shape) -> dict[str, Any]:
     rng = np.random.default_rng(0)
 
     def matrix(rows: int, columns: int, scale: float = 1.0) -> Any:
         return (rng.standard_normal((rows, columns)) * scale / columns**0.5).astype(np.float32)
 
-    ones = np.ones(WIDTH, np.float32)
-    head = matrix(size, WIDTH)
+    ones = np.ones(shape.width, np.float32)
+    head = matrix(size, shape.width)
     head[: len(SPECIAL)] = 0.0  # far below the best of all others: no answer ends by itself
     weights = {
-        "model.embed_tokens.weight": matrix(size, WIDTH, WIDTH**0.5),
+        "model.embed_tokens.weight": matrix(size, shape.width, shape.width**0.5),
         "model.norm.weight": ones,
         "lm_head.weight": head,
     }
-    for number in range(LAYERS):
+    for number in range(shape.layers):
         layer = f"model.layers.{number}"
         weights |= {
             f"{layer}.input_layernorm.weight": ones.copy(),
             f"{layer}.post_attention_layernorm.weight": ones.copy(),
-            f"{layer}.self_attn.q_proj.weight": matrix(HEADS * HEAD, WIDTH, SHARPNESS),
-            f"{layer}.self_attn.k_proj.weight": matrix(KEYS * HEAD, WIDTH),
-            f"{layer}.self_attn.v_proj.weight": matrix(KEYS * HEAD, WIDTH),
-            f"{layer}.self_attn.o_proj.weight": matrix(WIDTH, HEADS * HEAD),
-            f"{layer}.mlp.gate_proj.weight": matrix(INNER, WIDTH),
-            f"{layer}.mlp.up_proj.weight": matrix(INNER, WIDTH),
-            f"{layer}.mlp.down_proj.weight": matrix(WIDTH, INNER),
+            f"{layer}.self_attn.q_proj.weight": matrix(shape.heads * shape.head, shape.width, SHARPNESS),
+            f"{layer}.self_attn.k_proj.weight": matrix(shape.keys * shape.head, shape.width),
+            f"{layer}.self_attn.v_proj.weight": matrix(shape.keys * shape.head, shape.width),
+            f"{layer}.self_attn.o_proj.weight": matrix(shape.width, shape.heads * shape.head),
+            f"{layer}.mlp.gate_proj.weight": matrix(shape.inner, shape.width),
+            f"{layer}.mlp.up_proj.weight": matrix(shape.inner, shape.width),
+            f"{layer}.mlp.down_proj.weight": matrix(shape.width, shape.inner),
         }
     return weights
 
@@ -104,4 +124,4 @@ def _json(file: Path, content: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write(Path(sys.argv[1]), SHAPES[sys.argv[2] if len(sys.argv) > 2 else "tiny"])
