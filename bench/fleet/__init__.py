@@ -11,6 +11,7 @@ the bench's own baselines, which are no configuration.
     replica      one engine with a clock: its steps, what its metrics page shows
     handovers    prompts computed on one replica and decoded on another
     gaps         inter-token times, counted without a look at each token
+    events       what caches store and remove, told later
     policy       who chooses: the protocol, and what is known of the fleet
     roster       every policy by its name
     picker       the real director as a policy

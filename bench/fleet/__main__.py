@@ -70,6 +70,7 @@ def _fleet(flags: argparse.Namespace) -> Fleet:
         pickers=flags.pickers,
         scrape_interval=flags.scrape_interval,
         wrong_blocks=flags.wrong_blocks,
+        event_delay=flags.event_delay,
     )
 
 
@@ -117,6 +118,13 @@ def _parser() -> argparse.ArgumentParser:
         default=0.0,
         metavar="SHARE",
         help="of its blocks about which the index of prefixes errs (%(default)s)",
+    )
+    add(
+        "--event-delay",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds until policies that are fed by events know what a cache holds (%(default)g)",
     )
     add("--ttft", type=float, default=2.0, metavar="S", help="time to first token that is good (%(default)s)")
     add("--tpot", type=float, default=50.0, metavar="MS", help="time per token that is good (%(default)s)")

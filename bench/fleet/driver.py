@@ -57,7 +57,7 @@ class Run:
             Replica(number, config, horizon=horizon, alive=number in there)
             for number, config in enumerate(fleet.engines)
         ]
-        self.world = World(self.replicas, workload.block_tokens)
+        self.world = World(self.replicas, workload.block_tokens, fleet.event_delay)
         self._rng = Random(f"{seed}/run")
         self.pickers = roster.make(policy, fleet, self.world, seed)
         self._handovers = Handovers(self, fleet.transfer)

@@ -46,6 +46,8 @@ class Fleet:
     """How long a replica that has died stays in the list of endpoints."""
     wrong_blocks: float = 0.0
     """Share of its blocks about which the pickers' index of prefixes errs, 0..1 (see `wrong`)."""
+    event_delay: float = 0.0
+    """After which those who are fed by events know what a cache has stored or removed; 0: at once."""
     incidents: tuple[Incident, ...] = field(default=())
     roles: tuple[str, ...] = ()
     """What pickers are told that each engine does, such as `prefill`; empty: nothing. Engines do whatever
@@ -60,8 +62,8 @@ class Fleet:
             )
         if not 0.0 <= self.wrong_blocks <= 1.0:
             raise ValueError(f"wrong_blocks is {self.wrong_blocks}; it must be a share from 0 to 1")
-        if min(self.scrape_interval, self.detection) < 0.0:
-            raise ValueError("scrape_interval and detection must be 0 or more seconds")
+        if min(self.scrape_interval, self.detection, self.event_delay) < 0.0:
+            raise ValueError("scrape_interval, detection and event_delay must be 0 or more seconds")
         if self.roles and len(self.roles) != len(self.engines):
             raise ValueError(f"{len(self.roles)} roles for {len(self.engines)} replicas; give each its own")
         strangers = {each.replica for each in self.incidents} - set(range(len(self.engines)))

@@ -1,11 +1,12 @@
 """Who chooses: what a policy is told, what it may know of the fleet, and how one is named."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Final, Protocol
 
+from bench.fleet.events import Events, LateCaches
 from bench.fleet.replica import Replica
 from bench.fleet.traffic import Request
 from bench.simulator.sequence import Sequence as EngineSequence
@@ -43,18 +44,24 @@ class Policy(Protocol):
 
 
 class World:
-    """The truth. A policy of the bench looks only at what the router that it stands for would know.
+    """The truth. A policy of the bench looks only at what the router that it stands for would know."""
 
-    What caches hold is looked up here, as if events came at once. An index that is fed by events would be
-    told of them by one more method of `Policy`, a while after `BlockCache.publish` and `BlockCache.reserve`.
-    """
-
-    def __init__(self, replicas: Sequence[Replica], block_tokens: int) -> None:
+    def __init__(self, replicas: Sequence[Replica], block_tokens: int, event_delay: float = 0.0) -> None:
+        """`event_delay`: seconds until somebody hears what a cache has stored or removed."""
         self.now = 0.0
         """Virtual seconds."""
         self.replicas = replicas
         self.block_tokens = block_tokens
         """Tokens of a block of the requests' ids."""
+        self.events = Events(replicas, event_delay, self.clock)
+        """Where an index subscribes that is fed by them."""
+        self._late = LateCaches(self.events, len(replicas)) if event_delay else None
+
+    def cached(self, replica: int, hashes: Iterable[int]) -> int:
+        """How many of these blocks a replica's cache begins with, as far as events have told."""
+        if self._late is not None:
+            return self._late.match(replica, hashes)
+        return self.replicas[replica].engine.cache.match(hashes)
 
     def clock(self) -> float:
         return self.now

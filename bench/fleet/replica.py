@@ -6,11 +6,14 @@ somebody arrives: a fleet spends most of its steps so.
 
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from bench.fleet.fleet import slowed
 from bench.fleet.gaps import Gaps
 from bench.fleet.traffic import Request
+from bench.simulator.blocks import Change
 from bench.simulator.config import EngineConfig
 from bench.simulator.engine import Engine, StepOutcome
 from bench.simulator.sequence import Sequence
@@ -92,6 +95,7 @@ class Replica:
         self.fetching: list[Job] = []
         """Whose prompts it has room for, to be fetched from now on; who takes note of them removes them."""
         self._run: _Run | None = None
+        self._watcher: Callable[[Change, int], None] | None = None
         self._horizon = horizon
         self._shown: deque[tuple[float, _Page]] = deque()
         """(from when on, what the page shows), the oldest first."""
@@ -163,9 +167,16 @@ class Replica:
         self.alive = True
         self._empty()
         self.engine = Engine(self.config)
+        self.engine.cache.watcher = self._watcher
+        if self._watcher is not None:
+            self._watcher(Change.CLEARED, 0)
         self._shown.clear()
         self._page = self._reported()
         self._show(now)
+
+    def watch(self, tell: Callable[[int, Change, int], None]) -> None:
+        """Tell what the cache stores and removes from now on, with this replica's number."""
+        self._watcher = self.engine.cache.watcher = partial(tell, self.number)
 
     def gauges_at(self, time: float) -> Gauges | None:
         """What the page showed; None where the engine was not there."""

@@ -1,5 +1,7 @@
 """Rules of other routers, with perfect knowledge of what each would know in the best case.
 
+What caches hold, those that are fed by events know as late as those come (`Fleet.event_delay`).
+
 They are written anew from what those projects publish. Each stands for a rule, not for a product: queues,
 timeouts and the like are left out.
 """
@@ -22,7 +24,7 @@ class Dynamo(Baseline):
     cost = (prompt tokens that wait to be computed there, with this request's that are not cached, in blocks)
     + blocks that running requests hold there, with this one's; lowest wins, ties by chance (temperature 0).
     Overlap weight 1, blocks of output not tracked, blocks that requests share counted once. It knows what
-    caches hold from events, here at once; of other routers' requests it knows nothing (replica sync is off).
+    caches hold from events; of other routers' requests it knows nothing (replica sync is off).
     """
 
     def __init__(self, world: World, rng: Random) -> None:
@@ -138,14 +140,13 @@ class _Hashes:
         self._by_size: dict[int, list[int]] = {}
 
     def cached(self, replica: int) -> int:
-        """Tokens of the prompt that this replica's cache holds now; as in an engine, never all of them."""
+        """Tokens of the prompt that this replica's cache is known to hold; as in an engine, never all."""
         world, request = self._world, self._request
-        engine = world.replicas[replica].engine
-        size = engine.config.block_size
+        size = world.replicas[replica].config.block_size
         if size not in self._by_size:
             known = text.hashes(request, world.block_tokens, size)
             self._by_size[size] = known[: (request.prompt_tokens - 1) // size]
-        return engine.cache.match(self._by_size[size]) * size
+        return world.cached(replica, self._by_size[size]) * size
 
 
 def _prompt_blocks(world: World, request: Request) -> Sequence[int]:

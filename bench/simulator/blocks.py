@@ -8,7 +8,8 @@ referenced by nobody, evictable in the order of its last use).
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from enum import Enum
 from functools import lru_cache
 
 import numpy as np
@@ -44,14 +45,25 @@ def _powers(block_size: int) -> npt.NDArray[np.uint64]:
     return np.array([pow(_MIX, i + 1, 1 << 64) for i in range(block_size)], dtype=np.uint64)
 
 
+class Change(Enum):
+    """What happens to a block's content."""
+
+    STORED = "stored"
+    REMOVED = "removed"
+    CLEARED = "cleared"
+    """All content is gone."""
+
+
 class BlockCache:
     """A fixed number of blocks with prefix caching and LRU eviction."""
 
-    __slots__ = ("_held", "_idle", "_private", "capacity", "evictions")
+    __slots__ = ("_held", "_idle", "_private", "capacity", "evictions", "watcher")
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.evictions = 0
+        self.watcher: Callable[[Change, int], None] | None = None
+        """Is told what becomes resident under which hash, and what no longer is (0 where it is all)."""
         self._held: dict[int, int] = {}
         self._idle: OrderedDict[int, None] = OrderedDict()
         self._private = 0
@@ -101,8 +113,10 @@ class BlockCache:
             return False
         self._private += count
         while len(self._idle) > free:
-            self._idle.popitem(last=False)
+            key, _ = self._idle.popitem(last=False)
             self.evictions += 1
+            if self.watcher is not None:
+                self.watcher(Change.REMOVED, key)
         return True
 
     def publish(self, key: int) -> bool:
@@ -111,6 +125,8 @@ class BlockCache:
             return False
         self._held[key] = 1
         self._private -= 1
+        if self.watcher is not None:
+            self.watcher(Change.STORED, key)
         return True
 
     def release(self, hashes: list[int], private: int) -> None:
@@ -133,4 +149,6 @@ class BlockCache:
         if self._held or self._private:
             return False
         self._idle.clear()
+        if self.watcher is not None:
+            self.watcher(Change.CLEARED, 0)
         return True

@@ -51,6 +51,8 @@ def test_policies_are_shown_side_by_side(
         (["--workload", "conversation", "--trace", "/nowhere"], "/nowhere"),
         (["--rate", "0"], "must be more than 0"),
         (["--pickers", "0"], "0 pickers"),
+        (["--event-delay", "-1"], "event_delay must be 0 or more"),
+        (["--fleet", "prefill-decode", "--replicas", "1"], "have 2 or more"),
     ],
 )
 def test_what_is_wrong_is_said(
