@@ -74,23 +74,24 @@ class Sending:
         self.started = perf_counter()
         async with client(self._pace.timeout) as session, asyncio.TaskGroup() as talks:
             for talk in sorted(self._workload.sessions, key=lambda each: each[0].arrival):
-                await self._until(self.started + talk[0].arrival / self._pace.speed)
+                await self._until(talk[0].arrival / self._pace.speed)
                 talks.create_task(self._talk(session, talk))
 
-    async def _until(self, moment: float) -> None:
-        await asyncio.sleep(max(0.0, moment - perf_counter()))
+    async def _until(self, due: float) -> None:
+        """Seconds after the start."""
+        await asyncio.sleep(max(0.0, due - self.elapsed))
 
     async def _talk(self, session: aiohttp.ClientSession, talk: Session) -> None:
         """One request after the other; one that fails ends no conversation."""
         text = texts.Talk(self._workload.block_tokens, self._pace.token_bytes)
-        due, said = self.started + talk[0].arrival / self._pace.speed, ""
+        due, said = talk[0].arrival / self._pace.speed, ""
         for turn, request in enumerate(talk):
             if turn:
-                due = perf_counter() + request.think / self._pace.speed
+                due = self.elapsed + request.think / self._pace.speed
                 await self._until(due)
             answer = await self._send(session, request, text.ask(request, said))
             said = "" if answer.flaw else answer.text
-            self._note(Record.of(request, answer, due - self.started, self.started))
+            self._note(Record.of(request, answer, due, self.started))
 
     async def _send(self, session: aiohttp.ClientSession, request: Request, parts: list[str]) -> Answer:
         if self.in_flight >= self._pace.concurrency:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import msgspec
@@ -134,7 +134,7 @@ class _Delta(msgspec.Struct):
     reasoning: str | None = None
     reasoning_content: str | None = None
     """The older name."""
-    tool_calls: list[msgspec.Raw] | None = None
+    tool_calls: list[Any] | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -145,7 +145,7 @@ class _Choice(msgspec.Struct):
 
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
-    error: msgspec.Raw | None = None
+    error: Any = None
 
 
 _CHUNK: Final = msgspec.json.Decoder(_Chunk)
