@@ -59,8 +59,8 @@ def line(run: Run) -> str:
     """What has come out of one, in a line."""
     return (
         f"{heading(run.number, run.side)}: first token after {amount(_first_token_mean(run))} ms on average, "
-        f"{_hits(run):.0f} % of prompts from caches, {run.outcome.errors} errors; "
-        f"{LONG_TOKENS:,} tokens alone took {run.alone:.1f} s"
+        f"{_hits(run):.0f} % cached, {run.outcome.errors} errors; "
+        f"{LONG_TOKENS:,} tokens alone: {run.alone:.1f} s"
     )
 
 

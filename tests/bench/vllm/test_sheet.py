@@ -97,6 +97,6 @@ def test_the_document_has_figures_and_runs(tmp_path: Path) -> None:
 
 def test_a_run_is_told_in_a_line() -> None:
     assert sheet.line(RUNS[1]) == (
-        "round 1, picker: first token after 1,000 ms on average, 45 % of prompts from caches, 0 errors; "
-        "4,000 tokens alone took 1.5 s"
+        "round 1, picker: first token after 1,000 ms on average, 45 % cached, 0 errors; "
+        "4,000 tokens alone: 1.5 s"
     )
