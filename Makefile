@@ -7,7 +7,7 @@ ENGINE := .venv-vllm
 PIP := -m pip --quiet --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-disagg bench-overhead bench-micro bench-routing bench-soak bench-vllm test test-vllm check fuzz protos docs fmt clean
+.PHONY: help setup demo demo-disagg bench-overhead bench-micro bench-routing bench-load bench-ranking bench-soak bench-vllm test test-vllm check fuzz protos docs fmt clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,12 @@ bench-micro: setup ## What each step costs the CPU, without sockets (QUICK=1: le
 
 bench-routing: setup ## Routing policies on simulated fleets, side by side, with a report (QUICK=1: within 3 minutes)
 	@$(BIN)/python -m bench.routing $(if $(QUICK),--quick)
+
+bench-load: setup ## Load a real server, open loop (URL=http://HOST:PORT, FLAGS="--workload chat --rate 2")
+	@$(BIN)/python -m bench.load $(or $(URL),$(error name the server: make bench-load URL=http://127.0.0.1:8081)) $(FLAGS)
+
+bench-ranking: setup ## Whether policies rank in HTTP as they do in virtual time (about nine minutes)
+	@$(BIN)/python -m bench.ranking
 
 bench-soak: setup ## Read 2,000 streams for five minutes, and sleep on one more (about six minutes)
 	@$(BIN)/python -m bench.soak
