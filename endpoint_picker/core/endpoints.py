@@ -8,7 +8,7 @@ All of it lives on one thread (the event loop); nothing here locks or waits.
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isnan
+from math import exp, isnan
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +22,9 @@ from endpoint_picker.core.records import record
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Vector = npt.NDArray[np.float64]
+
+SMOOTHED: Final = 3.0
+"""Seconds over which what readings show of other pickers' requests is averaged."""
 
 _COLUMNS: dict[str, tuple[Any, Any]] = {
     "waiting": (np.float64, np.nan),
@@ -39,6 +42,7 @@ _COLUMNS: dict[str, tuple[Any, Any]] = {
     "pending": (np.int64, 0),
     "prompt_tokens": (np.int64, 0),
     "others": (np.float64, 0.0),
+    "surplus": (np.float64, 0.0),
     "failures": (np.int64, 0),
     "ejected_until": (np.float64, -np.inf),
 }
@@ -160,7 +164,9 @@ class EndpointTable:
     prompt_tokens: Rows
     """Tokens of all prompts in flight, cached or not: what they take of its KV cache."""
     others: Vector
-    """Requests that its last reading showed beyond those that we had sent: other pickers' ones."""
+    """Requests that its readings of late show on average beyond those that we had sent: other pickers' ones."""
+    surplus: Vector
+    """The same, below 0 too: a reading misses what we sent during the engine's last step."""
     failures: Rows
     """Server errors in a row."""
     ejected_until: Vector
@@ -249,11 +255,21 @@ class EndpointTable:
             self.lora_running[row] = gauges.lora_running
         if gauges.lora_waiting is not None:
             self.lora_waiting[row] = gauges.lora_waiting
-        seen = (gauges.waiting or 0.0) + (gauges.running or 0.0) - self.in_flight[row]
-        self.others[row] = seen if seen > 0.0 else 0.0  # NaN is no number of requests either
+        self._note_others(row, (gauges.waiting or 0.0) + (gauges.running or 0.0), now)
         self.updated_at[row] = now
         self.readings[row] += 1
         self.unread[row] = 0
+
+    def _note_others(self, row: int, seen: float, now: float) -> None:
+        """Of all requests there, those that are not ours.
+
+        All pickers see the same reading: if each believed the last one, all would run to whoever looked best.
+        """
+        if isnan(seen):
+            return
+        kept = exp(min(0.0, float(self.updated_at[row]) - now) / SMOOTHED)
+        self.surplus[row] += (1.0 - kept) * (seen - self.in_flight[row] - self.surplus[row])
+        self.others[row] = max(0.0, self.surplus[row])
 
     def scalar(self, attribute: str, producer: str) -> Vector | None:
         """A further fact about endpoints, shape (capacity,), NaN where not known; None: nobody wrote it.

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -140,3 +141,25 @@ def test_what_a_reading_shows_beyond_our_own_requests_is_somebody_elses() -> Non
     for row, (waiting, running) in enumerate([(2.0, 3.0), (0.0, 0.0), (float("nan"), 9.0)]):
         table.observe(row, Gauges(waiting=waiting, running=running), 1.0)
     assert table.others[:3].tolist() == [4.0, 0.0, 0.0]
+
+
+def test_a_single_reading_does_not_move_what_is_thought_of_others() -> None:
+    """All pickers see it, and would run to whoever it shows idle; after a while it counts."""
+    table = table_of(1)
+    for tenth in range(100):
+        table.observe(0, Gauges(waiting=2.0, running=8.0), tenth / 10.0)
+    table.observe(0, Gauges(waiting=0.0, running=0.0), 10.0)
+    assert table.others[0] == pytest.approx(9.67, abs=0.01)
+    table.observe(0, Gauges(waiting=0.0, running=0.0), 40.0)
+    assert table.others[0] == pytest.approx(0.0, abs=0.01)
+
+
+def test_what_a_reading_misses_is_made_up_for_by_what_another_one_shows_too_much() -> None:
+    """Ten of our own, of which every other reading misses the five newest, or still shows five that ended."""
+    table = table_of(1)
+    ledger = Ledger(table)
+    for _ in range(10):
+        ledger.reserve(0, prefill_tokens=1)
+    for tenth in range(400):
+        table.observe(0, Gauges(waiting=0.0, running=5.0 if tenth % 2 else 15.0), tenth / 10.0)
+    assert table.others[0] < 0.2
