@@ -164,7 +164,7 @@ class EndpointTable:
     prompt_tokens: Rows
     """Tokens of all prompts in flight, cached or not: what they take of its KV cache."""
     others: Vector
-    """Requests that its readings of late show on average beyond those that we had sent: other pickers' ones."""
+    """Requests that its readings of late show on average beyond our own: those of other pickers."""
     surplus: Vector
     """The same, below 0 too: a reading misses what we sent during the engine's last step."""
     failures: Rows
