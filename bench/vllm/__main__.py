@@ -40,7 +40,7 @@ CACHE_TOKENS: Final = 768 * BLOCK
 """Of a replica: all conversations together need a third more, so it matters who goes where."""
 ROUNDS: Final = 2
 SEED: Final = 7
-WIDTH: Final = 120
+WIDTH: Final = 150
 """Columns where the output is no terminal."""
 
 

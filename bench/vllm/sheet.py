@@ -15,6 +15,7 @@ from bench.vllm.gateway import SIDES
 from bench.vllm.replicas import LONG_TOKENS
 
 NOTES: Final = (
+    "Ratios are those of the same conversations, round by round: the machine was about as busy then.",
     "Each conversation waits for its answers: a side that answers sooner is asked sooner.",
     f"Where the two sides' times for {LONG_TOKENS:,} tokens alone differ, or their rounds do, something else "
     "kept the machine busy.",
@@ -78,8 +79,8 @@ def table(rows: Sequence[Figure], title: str) -> Table:
     for side in (*SIDES.values(), "picker ÷ round robin"):
         view.add_column(side, justify="right")
     for row in rows:
-        ratio = row.ratio("picker", "round_robin")
-        view.add_row(row.title, row.unit, *map(row.cell, SIDES), "" if ratio is None else f"{ratio:.2f}")
+        ratios = Figure(row.key, row.title, "", {"picker": _ratios(row)})
+        view.add_row(row.title, row.unit, *map(row.cell, SIDES), ratios.cell("picker"))
     return view
 
 
@@ -99,7 +100,7 @@ def document(facts: dict[str, Any], rows: Sequence[Figure], runs: Sequence[Run])
     return {
         **facts,
         "notes": NOTES,
-        "figures": [row.document() for row in rows],
+        "figures": [row.document() | {"ratios": _ratios(row)} for row in rows],
         "runs": [
             {
                 "round": run.number + 1,
@@ -111,6 +112,13 @@ def document(facts: dict[str, Any], rows: Sequence[Figure], runs: Sequence[Run])
             for run in runs
         ],
     }
+
+
+def _ratios(row: Figure) -> list[float]:
+    """The picker's figure over round robin's, round by round; none where a round lacks one."""
+    pairs = list(zip(row.rounds["round_robin"], row.rounds["picker"], strict=False))
+    whole = len(pairs) == max(map(len, row.rounds.values())) and all(robin > 0.0 for robin, _ in pairs)
+    return [picker / robin for robin, picker in pairs] if whole else []
 
 
 def _times(key: str, title: str, percentiles: Sequence[int]) -> list[tuple[str, str, str, _Read]]:
