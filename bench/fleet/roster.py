@@ -21,6 +21,8 @@ BASELINES: Final[Mapping[str, Maker]] = {
 }
 DEFAULT: Final = "default"
 """The picker without a configuration."""
+_FED: Final = frozenset({"dynamo", "mooncake"})
+_DIVIDES: Final = ("disagg-profile-handler", "pd-profile-handler")
 
 
 def shipped() -> Mapping[str, Path]:
@@ -45,6 +47,16 @@ def find(name: str) -> PolicySpec:
         meant = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"{name} is neither a policy ({', '.join(names())}) nor a file{meant}")
     return PolicySpec(file.stem, config=file.read_text(encoding="utf-8"))
+
+
+def fed(spec: PolicySpec) -> bool:
+    """Whether it hears of caches by events: nobody else minds when these come."""
+    return spec.name in _FED
+
+
+def divides(spec: PolicySpec) -> bool:
+    """Whether it has prompts computed on one replica and decoded on another."""
+    return any(handler in spec.config for handler in _DIVIDES)
 
 
 def make(spec: PolicySpec, fleet: Fleet, world: World, seed: int) -> Sequence[Policy]:

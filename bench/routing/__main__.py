@@ -15,7 +15,7 @@ from rich.console import Console
 from bench import results
 from bench.processes import ROOT, Failed, end_on_signals
 from bench.routing import budget, glance, origin, plots
-from bench.routing.course import Course, Played
+from bench.routing.course import Course
 from bench.routing.crew import Crew, Hands
 from bench.routing.meter import Meter, duration
 from bench.routing.pages import report
@@ -61,13 +61,7 @@ async def routing(settings: Settings, console: Console, hands: Hands) -> None:
         tpot_ms=settings.objective.tpot * 1e3,
         remarks=[*planned.skipped, *_changed(sources)],
     )
-    _write(come, _sheets(settings, played), settings.into, console)
-
-
-def _sheets(settings: Settings, played: Sequence[Played]) -> list[SceneSheet]:
-    references = [spec.name for spec in settings.references]
-    ours = settings.ours
-    return [sheet(each, references, None if ours is None else ours.name) for each in played]
+    _write(come, [sheet(each) for each in played], settings.into, console)
 
 
 def _write(come: report.Origin, sheets: Sequence[SceneSheet], folder: Path, console: Console) -> None:

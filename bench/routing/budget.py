@@ -52,5 +52,5 @@ def _scene(settings: Settings, scene: Scene) -> float:
     of = {spec: seconds(scene.trial(settings, spec, 1.0, 1)) for spec in scene.policies}
     searching = sum(of[spec] for spec in scene.searched)
     if scene.matched and not scene.base:
-        searching += sum(of[spec] for spec in settings.references)
+        searching += sum(of[spec] for spec in scene.field.references)
     return searched * searching + played * sum(of.values())

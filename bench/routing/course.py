@@ -50,7 +50,7 @@ class Course:
 
     async def _loads(self, scene: Scene) -> tuple[Capacities, list[Load], list[str]]:
         """What the references bear, and loads by that."""
-        references = self._settings.references
+        references = scene.field.references
         loads = Loads(self._settings, scene, self._read, self._meter)
         begin = await self._hands.do(guess, scene.trial(self._settings, references[0], 1.0, 1))
         capacities = await loads.capacities(references, begin, known=False)

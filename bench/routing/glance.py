@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.routing.intervals import Interval
-from bench.routing.settings import OURS
 from bench.routing.sheet import FIGURES, LoadSheet, SceneSheet
 
 JUDGED: Final = ("goodput", "attained", "ttft_p90")
@@ -21,7 +20,8 @@ class Line:
     def pair(self, key: str) -> tuple[Interval, Interval]:
         """The reference's, ours."""
         assert self.load.reference is not None
-        return self.load.policies[self.load.reference][key], self.load.policies[OURS][key]
+        assert self.scene.ours is not None
+        return self.load.policies[self.load.reference][key], self.load.policies[self.scene.ours][key]
 
 
 @dataclass(frozen=True, slots=True)

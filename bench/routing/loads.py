@@ -61,7 +61,7 @@ class Loads:
         found = await asyncio.gather(
             *(
                 self._search(spec, lambda each: each.goodput, TROUBLE, guess, _KNOWN_STEP)
-                for spec in self._settings.references
+                for spec in self._scene.field.references
             )
         )
         bounded = all(each.bounded for by_seed in found for each in by_seed)

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from bench.routing.asking import QUANTILES
 from bench.routing.intervals import Interval
 from bench.routing.scenes import Part
-from bench.routing.settings import OURS, REFERENCES
+from bench.routing.settings import OURS, OURS_DIVIDED, REFERENCES, REFERENCES_DIVIDED
 from bench.routing.sheet import LoadSheet, SceneSheet
 
 DPI: Final = 100
@@ -26,8 +26,12 @@ _COLOURS: Final = {
     "sglang": "#E69F00",
     "mooncake": "#B8A800",
     OURS: "#D55E00",
+    "pd-weighted": "#0072B2",
+    "pd-guide": "#009E73",
+    OURS_DIVIDED: "#7F3C8D",
 }
-_OTHERS: Final = ("#7F3C8D", "#A5AA99", "#3969AC", "#11A579")
+_OURS: Final = (OURS, OURS_DIVIDED)
+_OTHERS: Final = ("#882255", "#A5AA99", "#3969AC", "#11A579")
 
 
 def draw(sheets: Sequence[SceneSheet], folder: Path) -> Mapping[str, Path]:
@@ -54,7 +58,7 @@ def _all(sheets: Sequence[SceneSheet]) -> Iterator[tuple[str, str, Figure]]:
     if any(scene.base for scene in sheets):
         yield DISTURBED, "disturbed", _disturbed(sheets)
     for scene in sheets:
-        if scene.part in (Part.WORKLOADS, Part.FLEETS):
+        if scene.part in (Part.WORKLOADS, Part.FLEETS, Part.DIVIDED):
             yield caption(scene), _slug(scene.name), _over_loads(scene)
 
 
@@ -151,9 +155,9 @@ def _style(policy: str, number: int) -> dict[str, object]:
     """Ours is thick, the reference's are whole lines, all others are dashed."""
     return {
         "color": _colour(policy, number),
-        "linewidth": 2.4 if policy == OURS else 1.2,
-        "linestyle": "-" if policy in (OURS, *REFERENCES) else "--",
-        "zorder": 3 if policy == OURS else 2,
+        "linewidth": 2.4 if policy in _OURS else 1.2,
+        "linestyle": "-" if policy in (*_OURS, *REFERENCES, *REFERENCES_DIVIDED) else "--",
+        "zorder": 3 if policy in _OURS else 2,
         "label": policy,
     }
 

@@ -19,7 +19,20 @@ from bench.routing import crew
 OURS: Final = roster.DEFAULT
 REFERENCES: Final = ("weighted", "weighted-no-hit-lru", "affinity")
 """Policies of the reference: ours is held against the better of them."""
-POLICIES: Final = ("round-robin", "least-request", *REFERENCES, "dynamo", "sglang", "mooncake", OURS)
+OURS_DIVIDED: Final = "pd-work"
+REFERENCES_DIVIDED: Final = ("pd-weighted", "pd-guide")
+"""The same, where some replicas compute prompts and others decode."""
+DIVIDED: Final = (*REFERENCES_DIVIDED, OURS_DIVIDED)
+POLICIES: Final = (
+    "round-robin",
+    "least-request",
+    *REFERENCES,
+    "dynamo",
+    "sglang",
+    "mooncake",
+    OURS,
+    *DIVIDED,
+)
 Number = TypeVar("Number", int, float)
 TRACES: Final = ROOT.parent / "shared" / "traces"
 
@@ -65,6 +78,29 @@ QUICK: Final = Size(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Policies that compete, and what ours is held against."""
+
+    policies: tuple[PolicySpec, ...]
+    ours: PolicySpec | None
+    references: tuple[PolicySpec, ...]
+    """Those of the reference; where none is wanted, all but ours, and if need be that."""
+
+    @classmethod
+    def of(cls, policies: tuple[PolicySpec, ...], ours: str, references: tuple[str, ...]) -> "Field":
+        others = tuple(spec for spec in policies if spec.name != ours)
+        wanted = tuple(spec for spec in others if spec.name in references) or others or policies
+        return cls(policies, next((spec for spec in policies if spec.name == ours), None), wanted)
+
+    @property
+    def rivals(self) -> tuple[PolicySpec, ...]:
+        """Those that ours is held against, and ours."""
+        if self.ours is None or self.ours in self.references:
+            return self.references
+        return (*self.references, self.ours)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What is wanted."""
@@ -88,14 +124,16 @@ class Settings:
         return range(1, 1 + min(self.seeds, self.size.searched_seeds or self.seeds))
 
     @property
-    def references(self) -> tuple[PolicySpec, ...]:
-        """Those of the reference; where none is wanted, all but ours, and if need be that."""
-        others = tuple(spec for spec in self.policies if spec.name != OURS)
-        return tuple(spec for spec in others if spec.name in REFERENCES) or others or self.policies
+    def together(self) -> Field:
+        """Policies for replicas that do whole requests."""
+        policies = tuple(spec for spec in self.policies if not roster.divides(spec))
+        return Field.of(policies, OURS, REFERENCES)
 
     @property
-    def ours(self) -> PolicySpec | None:
-        return next((spec for spec in self.policies if spec.name == OURS), None)
+    def divided(self) -> Field:
+        """Policies for replicas that compute prompts or decode."""
+        policies = tuple(spec for spec in self.policies if roster.divides(spec))
+        return Field.of(policies, OURS_DIVIDED, REFERENCES_DIVIDED)
 
 
 def parse(arguments: Sequence[str] | None = None) -> Settings:

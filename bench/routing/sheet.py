@@ -73,9 +73,14 @@ class SceneSheet:
     pickers: int
     scrape_interval: float
     wrong_blocks: float
+    event_delay: float
+    divided: bool
+    """Whether some replicas compute prompts for others."""
     requests: int
     objective: Objective
     base: str
+    ours: str | None
+    """Which policy is ours, where it is among them."""
     capacity: dict[str, Interval]
     """Policy → requests a second."""
     unbounded: list[str]
@@ -87,9 +92,11 @@ class SceneSheet:
     remarks: list[str]
 
 
-def sheet(played: Played, references: Sequence[str], ours: str | None) -> SceneSheet:
-    """One scene's figures; `ours` is None where ours is not among the policies."""
+def sheet(played: Played) -> SceneSheet:
+    """One scene's figures."""
     scene = played.scene
+    references = [spec.name for spec in scene.field.references]
+    ours = None if scene.field.ours is None else scene.field.ours.name
     capacity = {policy: _capacity(by_seed) for policy, by_seed in played.capacities.items()}
     unbounded = [
         policy for policy, by_seed in played.capacities.items() if not all(each.bounded for each in by_seed)
@@ -110,9 +117,12 @@ def sheet(played: Played, references: Sequence[str], ours: str | None) -> SceneS
         pickers=scene.fleet.pickers,
         scrape_interval=scene.fleet.scrape_interval,
         wrong_blocks=scene.fleet.wrong_blocks,
+        event_delay=scene.fleet.event_delay,
+        divided=bool(scene.fleet.roles),
         requests=scene.requests,
         objective=scene.objective,
         base=scene.base,
+        ours=ours,
         capacity=capacity,
         unbounded=unbounded,
         capacity_reference=reference if reference in capacity else None,

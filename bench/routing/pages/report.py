@@ -93,7 +93,7 @@ def _origin(origin: Origin) -> Markup:
     rows = (
         ("command", element("code", origin.command)),
         ("seeds", f"1 to {origin.seeds}, for every policy the same"),
-        ("fleet", f"{origin.replicas} simulated replicas; mixed fleets as their scenes say"),
+        ("fleet", f"{origin.replicas} simulated replicas; other fleets as their scenes say"),
         ("requests", f"{origin.requests} a run; in chat and agentic runs a multiple of it, see the scenes"),
         ("objective", f"TTFT below {origin.ttft:g} s and mean time per token below {origin.tpot_ms:g} ms"),
         ("machine", results.told(origin.machine)),
@@ -137,6 +137,15 @@ def _scene(scene: SceneSheet, pictures: Mapping[str, Path]) -> Markup:
     )
     if scene.wrong_blocks:
         about += f" The index of prefixes errs about {scene.wrong_blocks:.0%} of its blocks."
+    if scene.event_delay:
+        about += (
+            f" Who is fed by KV events gets them {scene.event_delay:g} s late; the others are as they were."
+        )
+    if scene.divided:
+        about += (
+            " Half of the replicas compute prompts for the others, unless a policy uses all of them for "
+            "whole requests."
+        )
     if scene.base:
         about += f" The loads are those of {scene.base}."
     loads = join(

@@ -6,7 +6,7 @@ from typing import Final
 from bench.routing.glance import Line, Verdict
 from bench.routing.intervals import Interval
 from bench.routing.pages.html import Markup, element, table
-from bench.routing.settings import OURS, REFERENCES
+from bench.routing.settings import OURS, OURS_DIVIDED, REFERENCES, REFERENCES_DIVIDED
 from bench.routing.sheet import FIGURES, LoadSheet, Row, SceneSheet
 
 _RATIOS: Final = ("ttft_p50", "ttft_p90", "ttft_p99", "itl_p50", "itl_p99", "goodput", "attained", "hit_rate")
@@ -123,4 +123,6 @@ def _coloured(text: Markup, sign: int) -> Markup:
 
 
 def _kind(policy: str) -> str:
-    return "ours" if policy == OURS else "reference" if policy in REFERENCES else ""
+    if policy in (OURS, OURS_DIVIDED):
+        return "ours"
+    return "reference" if policy in REFERENCES + REFERENCES_DIVIDED else ""

@@ -35,6 +35,8 @@ NOT_SAID: Final = (
     "what they could know in the best case, at once and without error. They stand for a rule, not a product.",
     "The policies of the reference run as its configurations in this implementation of its plugins, not in "
     "its own program.",
+    "Where prefill and decode are apart, KV entries travel at 25 GB a second, each transfer by itself, and "
+    "half of the replicas compute prompts: another workload would ask for another division.",
     "A trace is a recording. Where all seeds play the same part of it, an interval says how much chance in "
     "the pickers matters, not how other hours of traffic would look.",
     "Runs begin with empty caches and count from the first request on. Conversations begin one after the "
@@ -66,4 +68,9 @@ POLICIES: Final = {
     "sglang": "The cache-aware rule of SGLang's gateway.",
     "mooncake": "The rule of Mooncake's scheduler, without transfers of caches.",
     "default": "Ours: this picker without a configuration.",
+    "pd-weighted": "Prefill and decode apart: the reference's scorers and weights in both stages; what the "
+    "decoding replica lacks of a prompt is computed elsewhere.",
+    "pd-guide": "Prefill and decode apart, as the reference's guide has it: every prompt is computed "
+    "elsewhere, by its affinity filter and the fewest tokens; the fewest requests decode.",
+    "pd-work": "Ours for prefill and decode apart: least work in each stage.",
 }

@@ -34,7 +34,7 @@ async def test_loads_are_parts_of_what_the_better_reference_bears() -> None:
 
 async def test_every_policy_is_searched_and_compared() -> None:
     scene = (await played(Curves(CAPACITIES)))["unshared"]
-    seen = sheet(scene, ["weighted", "affinity"], "default")
+    seen = sheet(scene)
     for policy, capacity in CAPACITIES.items():
         assert seen.capacity[policy].mean == pytest.approx(capacity, rel=0.05)
     assert seen.capacity_reference == "affinity"
@@ -46,9 +46,24 @@ async def test_every_policy_is_searched_and_compared() -> None:
         assert load.difference["ttft_p90"].sign == -1
 
 
+async def test_a_divided_fleet_has_references_of_its_own() -> None:
+    bears = {"pd-weighted": 3.0, "pd-guide": 4.0, "pd-work": 6.0, "default": 7.0, "weighted": 5.0}
+    flags = ("--workloads", "agentic", "--policies", ",".join(bears))
+    scene = (await played(Curves(bears), *flags))["agentic, prefill and decode apart"]
+    seen = sheet(scene)
+    assert set(seen.capacity) == {"pd-weighted", "pd-guide", "pd-work", "default"}
+    assert (seen.ours, seen.capacity_reference) == ("pd-work", "pd-guide")
+    assert seen.capacity_ratio is not None
+    assert seen.capacity_ratio.mean == pytest.approx(1.5, rel=0.05)
+    assert max(load.rate for load, _ in scene.loads if load.fraction) == pytest.approx(4.8, rel=0.05)
+    for load in seen.loads:
+        assert load.reference == "pd-guide"
+        assert load.difference["goodput"].sign == 1
+
+
 async def test_nothing_is_simulated_twice() -> None:
-    hands = Curves(CAPACITIES)
-    await played(hands)
+    hands = Curves(CAPACITIES | {"dynamo": 4.0})
+    await played(hands, "--policies", ",".join((*POLICIES, "dynamo")))
     assert set(hands.asked.values()) == {1}
 
 
@@ -67,14 +82,14 @@ async def test_a_reference_that_bears_nothing_is_remarked() -> None:
     scene = scenes["unshared"]
     assert len(scene.loads) == 1
     assert "no load was found" in scene.remarks[0]
-    assert sheet(scene, ["weighted", "affinity"], "default").capacity_ratio is None
+    assert sheet(scene).capacity_ratio is None
 
 
 async def test_a_reference_that_bears_everything_is_remarked() -> None:
     scenes = await played(Curves(dict.fromkeys(POLICIES, 1e9)), "--quick")
     scene = scenes["unshared"]
     assert "bore every load" in scene.remarks[0]
-    seen = sheet(scene, ["weighted", "affinity"], "default")
+    seen = sheet(scene)
     assert {"weighted", "affinity", "default"} <= set(seen.unbounded)
     assert seen.capacity_ratio is None
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.fleet.roster import find
 from bench.routing.scenes import Part, plan
 from bench.routing.settings import parse
 
@@ -43,6 +44,50 @@ def test_disturbances_disturb() -> None:
     assert scenes["lora, gauges 1 s old"].scrape_interval == 1.0
     assert scenes["lora, 4 pickers"].pickers == 4
     assert scenes["lora, index wrong for 20 %"].wrong_blocks == 0.2
+
+
+def test_late_events_disturb_those_who_hear_them() -> None:
+    settings = parse(["--workloads", "lora,chat"])
+    scenes = {each.name: each for each in plan(settings).scenes}
+    late, base = scenes["chat, KV events 1 s late"], scenes["chat"]
+    assert "lora, KV events 1 s late" not in scenes, "it is not the workload that matters most"
+    assert {spec.name for spec in late.policies} >= {"dynamo", "mooncake", "default", "affinity"}
+    for spec in late.policies:
+        disturbed = late.trial(settings, spec, 1.0, 1)
+        assert disturbed.fleet.event_delay == (1.0 if spec.name in ("dynamo", "mooncake") else 0.0)
+        # so nobody is simulated again whom it does not concern
+        assert (disturbed == base.trial(settings, spec, 1.0, 1)) == (not disturbed.fleet.event_delay)
+
+
+def test_without_anybody_who_hears_events_there_is_nothing_to_be_late() -> None:
+    names = {
+        each.name for each in plan(parse(["--workloads", "chat", "--policies", "weighted,default"])).scenes
+    }
+    assert "chat, 4 pickers" in names
+    assert "chat, KV events 1 s late" not in names
+
+
+def test_divided_fleets_have_policies_of_their_own_and_ours_for_whole_requests() -> None:
+    scenes = plan(parse(["--workloads", "agentic,chat"])).scenes
+    (scene,) = (each for each in scenes if each.part == Part.DIVIDED)
+    assert scene.name == "agentic, prefill and decode apart"
+    assert set(scene.fleet.roles) == {"prefill", "decode"}
+    assert {spec.name for spec in scene.policies} == {"pd-weighted", "pd-guide", "pd-work", "default"}
+    assert [spec.name for spec in scene.field.references] == ["pd-weighted", "pd-guide"]
+    assert scene.field.ours is not None
+    assert scene.field.ours.name == "pd-work"
+    for other in (each for each in scenes if each is not scene):
+        assert not any(spec.name.startswith("pd-") for spec in other.policies)
+
+
+def test_a_file_that_divides_fleets_is_run_on_those(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(find("pd-guide").config)
+    scenes = plan(parse(["--workloads", "agentic", "--policies", f"pd-weighted,{file}"])).scenes
+    (scene,) = scenes
+    assert [spec.name for spec in scene.policies] == ["pd-weighted", "mine"]
+    with pytest.raises(ValueError, match="--quick"):
+        plan(parse(["--quick", "--workloads", "chat", "--policies", "pd-weighted"]))
 
 
 def test_objectives_keep_pace_with_engines() -> None:
