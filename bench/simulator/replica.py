@@ -31,6 +31,8 @@ class Replica:
         self.telemetry = Telemetry(config)
         self.connector = Connector(config.transfer, self) if config.transfer else None
         self._tickets: dict[Sequence, Ticket] = {}
+        self._unseen: set[Sequence] = set()
+        """Came while the step that runs was computed: the engine looks at its inbox between steps only."""
         self._work = asyncio.Event()
 
     @contextlib.asynccontextmanager
@@ -50,6 +52,7 @@ class Replica:
         sequence.fetch = self.connector is not None and ticket.source is not None
         self.engine.submit(sequence, self.clock.now)
         self._tickets[sequence] = ticket
+        self._unseen.add(sequence)
         if self.connector and ticket.source:
             self.connector.expect(ticket, ticket.source)
         self.wake()
@@ -59,6 +62,7 @@ class Replica:
         sequence = ticket.sequence
         if self._tickets.pop(sequence, None) is None:
             return
+        self._unseen.discard(sequence)
         if self.connector:
             self.connector.give_up(sequence)
         if self.engine.abort(sequence):
@@ -71,6 +75,7 @@ class Replica:
 
     def fail(self, ticket: Ticket, reason: str) -> None:
         """Close a ticket whose sequence the engine has given up."""
+        self._unseen.discard(ticket.sequence)
         if self._tickets.pop(ticket.sequence, None) is not None:
             self.telemetry.count_failed()
             ticket.failure, ticket.finished = reason, True
@@ -85,6 +90,7 @@ class Replica:
                 self._work.clear()
                 await self._work.wait()
                 start = max(start, self.clock.now)
+            self._unseen.clear()
             outcome = self.engine.step(start)
             if self.connector:
                 self.connector.begin(outcome.fetching, start)
@@ -107,7 +113,7 @@ class Replica:
                         ticket.changed.set()
         for sequence in outcome.finished:
             self._finish(sequence, end)
-        self.telemetry.publish(self.engine)
+        self.telemetry.publish(self.engine, unseen=len(self._unseen))
 
     def _finish(self, sequence: Sequence, end: float) -> None:
         """Close a ticket; one that was given up in the last step counts as aborted."""

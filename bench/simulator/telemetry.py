@@ -1,7 +1,8 @@
 """What a replica tells about itself: the counters and histograms of vLLM, fed with what each step did.
 
 Gauges hold the state after the last completed step, as the real engine publishes it: a scrape in the middle
-of a long prefill does not see the request that causes it.
+of a long prefill does not see the request that causes it, nor does one after its end see those that came
+during it.
 """
 
 import time
@@ -85,10 +86,10 @@ class Telemetry:
         self.histograms = {name: Histogram(f"vllm:{name}", labels, b) for name, b in bounds.items()}
         self._lora = config.lora
 
-    def publish(self, engine: Engine) -> None:
-        """Set the gauges to the engine's present state."""
+    def publish(self, engine: Engine, *, unseen: int = 0) -> None:
+        """Set the gauges to the engine's present state, less the waiting requests that it has not seen."""
         deferred = len(engine.transfers.fetching)
-        self.gauges = Gauges(engine.running, engine.waiting, engine.cache.usage, deferred)
+        self.gauges = Gauges(engine.running, engine.waiting - unseen, engine.cache.usage, deferred)
         if self._lora:
             running, waiting = map(",".join, engine.adapters())
             self.adapters.pop((running, waiting), None)
