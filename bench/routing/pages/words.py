@@ -72,5 +72,6 @@ POLICIES: Final = {
     "decoding replica lacks of a prompt is computed elsewhere.",
     "pd-guide": "Prefill and decode apart, as the reference's guide has it: every prompt is computed "
     "elsewhere, by its affinity filter and the fewest tokens; the fewest requests decode.",
-    "pd-work": "Ours for prefill and decode apart: least work in each stage.",
+    "pd-work": "Ours for prefill and decode apart: least work in each stage, and the picker has prompts "
+    "computed itself.",
 }
