@@ -8,7 +8,8 @@ the bench's own baselines, which are no configuration.
     text         what it looks like to a picker (a JSON body), and to an engine (hashes of blocks)
     workloads/   who asks what, and when: traces and generators, each by a seed
     fleet        engines, pickers, how old the gauges are, what is wrong with the index, what happens when
-    replica      one engine with a clock: its steps, what its metrics page shows
+    replica      one engine with a clock: its steps
+    pages        what its metrics page shows
     handovers    prompts computed on one replica and decoded on another
     gaps         inter-token times, counted without a look at each token
     events       what caches store and remove, told later

@@ -159,7 +159,7 @@ class Run:
                 self.notes.prefilled(self._handovers.computed(job), replica.number)
                 continue
             self.notes.finished(job, now)
-            self.pickers[job.picker].end(job.request, job.sequence)
+            self.pickers[job.picker].end(job.request, job.served)
             self._over(job.request, Fate.SERVED)
         self.arm(replica)
 

@@ -1,17 +1,17 @@
-"""One engine with a clock: when its steps begin and end, whom it serves, what its metrics page shows.
+"""One engine with a clock: when its steps begin and end, and whom it serves.
 
 Steps in which everybody only gains a token are taken together (`Engine.uneventful`), and cut short when
 somebody arrives: a fleet spends most of its steps so.
 """
 
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 from bench.fleet.fleet import slowed
 from bench.fleet.gaps import Gaps
+from bench.fleet.pages import Pages
 from bench.fleet.traffic import Request
 from bench.simulator.blocks import Change
 from bench.simulator.config import EngineConfig
@@ -41,16 +41,10 @@ class Job:
         """Prompt tokens that nobody had to compute for it; known once the first token is there."""
         return (self.elsewhere or self.sequence).cached
 
-
-@dataclass(frozen=True, slots=True)
-class _Page:
-    """What the engine reports at the end of a step."""
-
-    waiting: int
-    running: int
-    kv_usage: float
-    adapters: tuple[tuple[str, ...], tuple[str, ...]]
-    """Of running and of waiting sequences."""
+    @property
+    def served(self) -> Sequence:
+        """What the end of its answer tells of."""
+        return self.sequence if self.elsewhere is None else replace(self.sequence, cached=self.cached)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +90,7 @@ class Replica:
         """Whose prompts it has room for, to be fetched from now on; who takes note of them removes them."""
         self._run: _Run | None = None
         self._watcher: Callable[[Change, int], None] | None = None
-        self._horizon = horizon
-        self._shown: deque[tuple[float, _Page]] = deque()
-        """(from when on, what the page shows), the oldest first."""
-        self._adapters = False
-        """Whether anybody ever asked for one."""
-        self._page = self._reported()
-        self._show(0.0)
+        self._pages = Pages(self.engine, horizon)
 
     @property
     def next(self) -> float | None:
@@ -113,7 +101,7 @@ class Replica:
         """Serve one more. ValueError when it could never fit."""
         self.engine.submit(job.sequence, now)
         self.jobs[job.sequence] = job
-        self._adapters |= bool(job.request.adapter)
+        self._pages.adapters |= bool(job.request.adapter)
         if self._run is None:
             self._begin(now)
         else:
@@ -145,7 +133,7 @@ class Replica:
         assert run is not None
         self._run = None
         ended = self._settle(run)
-        self._show(run.end)
+        self._pages.show(run.end)
         self._begin(run.end)
         return ended
 
@@ -170,9 +158,7 @@ class Replica:
         self.engine.cache.watcher = self._watcher
         if self._watcher is not None:
             self._watcher(Change.CLEARED, 0)
-        self._shown.clear()
-        self._page = self._reported()
-        self._show(now)
+        self._pages.begin(self.engine, now)
 
     def watch(self, tell: Callable[[int, Change, int], None]) -> None:
         """Tell what the cache stores and removes from now on, with this replica's number."""
@@ -180,21 +166,7 @@ class Replica:
 
     def gauges_at(self, time: float) -> Gauges | None:
         """What the page showed; None where the engine was not there."""
-        page = next((page for since, page in reversed(self._shown) if since <= time), None)
-        if page is None:
-            return None
-        config = self.config
-        running, waiting = page.adapters
-        return Gauges(
-            waiting=page.waiting,
-            running=page.running,
-            kv_usage=page.kv_usage,
-            block_size=config.block_size,
-            num_blocks=config.num_blocks,
-            max_lora=config.max_loras or None,
-            lora_running=frozenset(running),
-            lora_waiting=frozenset(waiting),
-        )
+        return self._pages.at(time, self.engine)
 
     def _empty(self) -> None:
         self.jobs.clear()
@@ -214,15 +186,15 @@ class Replica:
         outcome = engine.step(now)
         self.fetching += (self.jobs[sequence] for sequence in outcome.fetching)
         self._run = _Run(now, now + outcome.duration, outcome.duration, 0, outcome)
-        self._page = self._reported()
+        self._pages.report(engine)
 
     def _stirred(self, now: float) -> None:
         """Blocks came or went outside of any step: an idle engine tells at once, another one when it can."""
         if self._run is not None:
-            self._page = replace(self._page, kv_usage=self.engine.cache.usage)
+            self._pages.report_usage(self.engine)
             return
-        self._page = self._reported()
-        self._show(now)
+        self._pages.report(self.engine)
+        self._pages.show(now)
         self._begin(now)
 
     def _strides(self, begin: float, count: int) -> _Run:
@@ -272,17 +244,3 @@ class Replica:
         job.longest_gap = max(job.longest_gap, pause)
         job.stopped = -1.0
         return False
-
-    def _reported(self) -> _Page:
-        engine = self.engine
-        running, waiting = engine.adapters() if self._adapters else ([], [])
-        return _Page(engine.waiting, engine.running, engine.cache.usage, (tuple(running), tuple(waiting)))
-
-    def _show(self, now: float) -> None:
-        """The page tells of the end of a step: whoever came during it is not on it yet."""
-        shown, page = self._shown, self._page
-        if shown and shown[-1][1] == page:
-            return
-        shown.append((now, page))
-        while len(shown) > 1 and shown[1][0] <= now - self._horizon:
-            shown.popleft()

@@ -14,6 +14,7 @@ from bench.fleet.policy import PolicySpec
 from bench.fleet.roster import find, shipped
 from bench.fleet.traffic import Request, Workload
 from bench.simulator.config import TransferConfig
+from bench.simulator.sequence import Sequence
 from tests.fakes.virtual import BLOCK, ENGINE, request, run, singles, stream
 
 TRANSFER = TransferConfig(bytes_per_token=1000, bandwidth=1e6, latency_s=0.01, lease_s=2.0)
@@ -86,6 +87,20 @@ def test_of_the_next_turn_each_side_does_what_it_lacks() -> None:
     expected = prefill_seconds(ENGINE, 480, cached=160) + TRANSFER.seconds(480 - held) + one_token(480)
     assert outcome.ttft[1] == pytest.approx(expected, rel=1e-9)
     assert outcome.cached_tokens.tolist() == [0, 160]
+
+
+def test_usage_tells_what_was_cached_where_the_prompt_was_computed() -> None:
+    talk = [request(160, 80), request(480, 2, think=1.0)]
+    play = Run(apart(), Workload.of("test", [talk], BLOCK), always(), seed=1)
+    told, end = [], play.pickers[0].end
+
+    def noted(asked: Request, served: Sequence) -> None:
+        told.append((served.prompt_tokens, served.output_tokens, served.cached))
+        end(asked, served)
+
+    play.pickers[0].end = noted  # type: ignore[method-assign, assignment]
+    play.play()
+    assert told == [(160, 80, 0), (480, 2, 160)]
 
 
 def test_a_short_prompt_stays_where_it_is_decoded() -> None:
