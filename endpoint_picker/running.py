@@ -16,7 +16,7 @@ from typing import Final
 from endpoint_picker import aio
 from endpoint_picker.admission.shedding import Shedding
 from endpoint_picker.assemble import Assembly, assemble
-from endpoint_picker.config import load
+from endpoint_picker.config import load, schema
 from endpoint_picker.core.endpoints import EndpointTable
 from endpoint_picker.core.errors import ConfigError
 from endpoint_picker.core.ledger import Ledger
@@ -97,8 +97,10 @@ class Running:
         wiring = Wiring(self._table, self.metrics, self._rng, self._clock)
         if options.config_file is not None:
             config = load.load_file(options.config_file, lenient=options.lenient)
-        else:
+        elif options.config_text:
             config = load.load(options.config_text, lenient=options.lenient)
+        else:
+            config = schema.default()
         assembly = assemble(config, wiring, allow_experimental=options.allow_experimental)
         _check_members(options, assembly)
         return assembly

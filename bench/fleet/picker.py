@@ -21,7 +21,7 @@ from bench.fleet.wrong import WrongIndex
 from bench.simulator.sequence import Sequence as EngineSequence
 from endpoint_picker.admission.shedding import Shedding
 from endpoint_picker.assemble import Assembly, assemble
-from endpoint_picker.config import load
+from endpoint_picker.config import load, schema
 from endpoint_picker.core.decision import Decision
 from endpoint_picker.core.endpoints import Endpoint, EndpointTable
 from endpoint_picker.core.ledger import Ledger
@@ -133,7 +133,9 @@ class Picker:
         metrics = Metrics(clock=clock)
         metrics.watch(self.table)
         wiring = Wiring(self.table, metrics, rng, clock)
-        assembly = assemble(load.load(config, "the policy"), wiring, allow_experimental=True)
+        assembly = assemble(
+            load.load(config, "the policy") if config else schema.default(), wiring, allow_experimental=True
+        )
         books = Books(
             self.table,
             Ledger(self.table),

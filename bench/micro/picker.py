@@ -5,7 +5,7 @@ import time
 
 from bench.micro.schedule import fill
 from endpoint_picker.assemble import assemble
-from endpoint_picker.config import load
+from endpoint_picker.config import schema
 from endpoint_picker.core.endpoints import EndpointTable
 from endpoint_picker.core.ledger import Ledger
 from endpoint_picker.director import Director, Parts
@@ -20,7 +20,7 @@ def director(endpoints: int) -> Director:
     table = EndpointTable(stale_after=float("inf"))
     metrics = Metrics(clock=time.monotonic)
     metrics.watch(table)
-    assembly = assemble(load.load(""), Wiring(table, metrics, random.Random(1), time.monotonic))
+    assembly = assemble(schema.default(), Wiring(table, metrics, random.Random(1), time.monotonic))
     fill(table, endpoints)
     books = Books(table, Ledger(table), metrics, time.monotonic, assembly.charge)
     return Director(Parts(books, Registry(assembly.parsers), assembly.producers, assembly.scheduler))

@@ -25,13 +25,13 @@ _TRUTH: Final = {"1": True, "t": True, "true": True, "0": False, "f": False, "fa
 
 
 def load(text: str | bytes, source: str = "--config-text", *, lenient: bool = False) -> Config:
-    """Read a configuration; an empty text means the default one.
+    """Read a configuration; an empty text means what the reference takes it for, not our default.
 
     Lenient: unknown keys are logged and dropped. Raises ConfigError.
     """
     value, lines = document.read_with_lines(_decoded(text, source), source)
     if value is None:
-        return dataclasses.replace(schema.default(), lenient=lenient)
+        return dataclasses.replace(schema.weighted(source), lenient=lenient)
     if not isinstance(value, dict):
         raise ConfigError(
             f"{source}: a configuration is a mapping with apiVersion and kind, not a {_kind(value)}"

@@ -149,8 +149,23 @@ class Config:
         return placed(self.source, self.lines.at(path).line)
 
 
-def default(source: str = "the default configuration") -> Config:
-    """What runs when nothing is configured: load and cache hits, weighed 2 : 2 : 3."""
+def default() -> Config:
+    """What runs when nothing is configured: least work until the first token, which nobody has to tune."""
+    producer, scorer = "approx-prefix-cache-producer", "prefill-work-scorer"
+    # Conversations of programs grow long: the index is to know them whole.
+    matched = {"maxPrefixTokensToMatch": 131_072}
+    return Config(
+        source="the default configuration",
+        plugins=(
+            PluginBlock(type=producer, name=producer, parameters=matched),
+            PluginBlock(type=scorer, name=scorer),
+        ),
+        profiles=(ProfileBlock(name="default", plugins=(Weighted(plugin_ref=scorer),)),),
+    )
+
+
+def weighted(source: str) -> Config:
+    """What a document without content means, as it does to the reference: load and cache hits, 2 : 2 : 3."""
     weights = {"queue-scorer": 2.0, "kv-cache-utilization-scorer": 2.0, "prefix-cache-scorer": 3.0}
     placed = tuple(Weighted(plugin_ref=name, weight=weight) for name, weight in weights.items())
     return Config(

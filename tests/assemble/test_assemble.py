@@ -27,11 +27,7 @@ from tests.fakes.pool import candidates_of, table_of, wiring_of
 
 def test_without_a_file_the_default_profile_runs() -> None:
     assembly = assembled()
-    assert weights(assembly) == {
-        "queue-scorer": 2.0,
-        "kv-cache-utilization-scorer": 2.0,
-        "prefix-cache-scorer": 3.0,
-    }
+    assert weights(assembly) == {"prefill-work-scorer": 1.0}
     assert profile(assembly).picker.type == "max-score-picker"
     assert isinstance(assembly.scheduler.handler, ProfileHandler)
     assert names(assembly.producers) == [

@@ -223,7 +223,7 @@ def test_row_20_a_replica_that_was_never_read_is_neither_idle_nor_full_on_purpos
     """The reference takes it for idle when it scores, and for full when it counts what is full."""
     table = EndpointTable(capacity=4)
     table.replace([endpoint(0), endpoint(1)])
-    assembly = assembled(None, table)
+    assembly = assembled({"plugins": [plugin("kv-cache-utilization-scorer")]}, table)
     kv: Any = assembly.instances["kv-cache-utilization-scorer"]
     assert kv.score(request_with(table), candidates_of(table)).tolist() == [0.5, 0.5]
     assert assembly.detector.saturation(candidates_of(table)) < 1.0

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from endpoint_picker.assemble import Assembly, assemble
-from endpoint_picker.config import load
+from endpoint_picker.config import load, schema
 from endpoint_picker.core.endpoints import EndpointTable
 from endpoint_picker.plugin import Plugin
 from endpoint_picker.scheduling.profile import WeightedProfile
@@ -46,7 +46,7 @@ def assembled(
     document: Document | None = None, table: EndpointTable | None = None, **options: Any
 ) -> Assembly:
     """What runs with this document; None: with none at all."""
-    config = load.load("" if document is None else text_of(document), "epp.yaml")
+    config = schema.default() if document is None else load.load(text_of(document), "epp.yaml")
     return assemble(config, wiring_of(table or EndpointTable()), **options)
 
 

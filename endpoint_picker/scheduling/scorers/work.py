@@ -17,14 +17,12 @@ from endpoint_picker.scheduling.scorers.prefix import APPROXIMATE
 
 STEP: Final = 256.0
 """Tokens that could be computed in the time that a step takes before it computes any."""
-STALLED: Final = 0.25
-"""What each request that is decoded loses while this one's prompt is computed, in shares of its tokens."""
-READ: Final = 0.15
+READ: Final = 0.2
 """What the steps of each request read of the cache, in shares of computing as many tokens."""
 OVERFLOWED: Final = 2.0
 """What a token costs for which another one has to leave the cache: it is computed again."""
-NEW: Final = 8.0
-"""A token that is computed anywhere is capacity taken from whoever comes next."""
+NEW: Final = 16.0
+"""A token that is computed anywhere is capacity taken from whoever comes next, and room in a cache."""
 
 
 class WorkParameters(Parameters, frozen=True):
@@ -40,7 +38,7 @@ class PrefillWork(Plugin):
 
     With u new tokens here (and 256 for the step), W the same of requests without a first token, n requests
     and C prompt tokens in flight, L tokens of this prompt, and O new tokens in flight beyond the KV cache:
-    cost = W + u * (slow + n / 4) + 0.15 * (C + n * (L + 256)) + 2 * O + 8 * u; score = least cost / cost.
+    cost = W + u * (slow + 16) + 0.2 * (C + n * (L + 256)) + 2 * O; score = least cost / cost.
     `slow`, the time a token relative to the others, is learned from first tokens.
     """
 
@@ -86,7 +84,7 @@ class PrefillWork(Plugin):
         over = np.where(room > 0, np.maximum(taken - room, 0.0), 0.0)
         # What waits on a slow endpoint is there for longer: W and n say so themselves.
         slow = self._pace.slowness(rows, candidates.now)
-        total: Vector = ahead + new * (slow + STALLED * requests + NEW)
+        total: Vector = ahead + new * (slow + NEW)
         total += READ * (held + requests * (prompt + STEP)) + OVERFLOWED * over
         return total
 

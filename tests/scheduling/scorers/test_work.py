@@ -33,8 +33,8 @@ def idle(count: int, *, block_size: int | None = None, num_blocks: int | None = 
 
 def test_an_idle_endpoint_costs_what_is_new_there() -> None:
     table = idle(2)
-    # u = 1000 + 256 where nothing is held, 400 + 256 where six blocks are; each counts 1 + 8 times.
-    assert costs(table, asked(table, {1: 6})) == [1_256 * 9, 656 * 9]
+    # u = 1000 + 256 where nothing is held, 400 + 256 where six blocks are; each counts 1 + 16 times.
+    assert costs(table, asked(table, {1: 6})) == [1_256 * 17, 656 * 17]
 
 
 def test_the_least_cost_scores_one_and_the_others_their_share_of_it() -> None:
@@ -49,12 +49,12 @@ def test_requests_in_flight_cost_their_work_and_what_they_read() -> None:
     waiting = ledger.reserve(1, prefill_tokens=500, prompt_tokens=2_000)
     decoding = ledger.reserve(2, prefill_tokens=500, prompt_tokens=2_000)
     decoding.first_token()
-    read = 0.15 * (2_000 + 1 * (1_000 + 256))
-    plain = 1_256 * 9.25 + read
-    assert costs(table, asked(table)) == pytest.approx([1_256 * 9, plain + 500 + 256, plain])
+    read = 0.2 * (2_000 + 1 * (1_000 + 256))
+    plain = 1_256 * 17 + read
+    assert costs(table, asked(table)) == pytest.approx([1_256 * 17, plain + 500 + 256, plain])
     waiting.release()
     decoding.release()
-    assert costs(table, asked(table)) == [1_256 * 9] * 3
+    assert costs(table, asked(table)) == [1_256 * 17] * 3
 
 
 def test_what_does_not_fit_into_the_cache_costs_twice_as_much() -> None:
@@ -69,9 +69,9 @@ def test_what_does_not_fit_into_the_cache_costs_twice_as_much() -> None:
 
 def test_requests_of_other_pickers_count_as_long_as_their_reading_does() -> None:
     table = idle(2)
-    table.observe(1, Gauges(waiting=0, running=4), NOW)
+    table.observe(1, Gauges(waiting=0, running=4), NOW + 100.0)  # long after the reading before
     plain, shared = costs(table, asked(table))
-    assert shared - plain == pytest.approx(1_256 * 4 / 4 + 0.15 * 4 * 1_256)
+    assert shared - plain == pytest.approx(0.2 * 4 * 1_256)
     table.updated_at[:] = NOW - 100.0
     table._oldest = -np.inf
     assert len(set(costs(table, asked(table)))) == 1
@@ -85,8 +85,8 @@ def test_who_computes_slowly_costs_more() -> None:
             now = NOW - 40.0 + at
             scorer._pace.computed(row, 4_000.0, since=now - seconds, now=now)
     fast, slow = scorer.costs(asked(table), candidates_of(table))
-    assert 1_256 * 8.5 < fast < 1_256 * 8.65
-    assert 1_256 * 9.35 < slow < 1_256 * 9.5
+    assert 1_256 * 16.5 < fast < 1_256 * 16.65
+    assert 1_256 * 17.35 < slow < 1_256 * 17.5
 
 
 def test_its_pace_comes_from_first_tokens() -> None:
