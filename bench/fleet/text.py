@@ -29,7 +29,7 @@ def body(request: Request, block_tokens: int) -> bytes:
 
 
 def prompt(request: Request, block_tokens: int, token_bytes: int = TOKEN_BYTES) -> bytes:
-    """The text alone, so many bytes for each token of the prompt; those of a block must be a multiple of 16."""
+    """The text alone, with so many bytes for each token; those of a block must be a multiple of 16."""
     times = block_tokens * token_bytes // _DIGITS
     blocks = request.blocks[: -(-request.prompt_tokens // block_tokens)]
     text = b"".join([b"%016x" % (block * _GOLDEN & _MASK) * times for block in blocks])
