@@ -15,7 +15,7 @@ from bench.vllm.gateway import SIDES
 from bench.vllm.replicas import LONG_TOKENS
 
 NOTES: Final = (
-    "Ratios are those of the same conversations, round by round: the machine was about as busy then.",
+    "Ratios are taken round by round, of the same conversations, a minute or two apart.",
     "Each conversation waits for its answers: a side that answers sooner is asked sooner.",
     f"Where the two sides' times for {LONG_TOKENS:,} tokens alone differ, or their rounds do, something else "
     "kept the machine busy.",
