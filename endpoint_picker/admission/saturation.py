@@ -12,7 +12,7 @@ import numpy as np
 
 from endpoint_picker.config.units import Duration
 from endpoint_picker.core import attributes
-from endpoint_picker.core.attributes import Counts, Key
+from endpoint_picker.core.attributes import Key
 from endpoint_picker.core.endpoints import Candidates, Mask, Vector
 from endpoint_picker.core.request import Request
 from endpoint_picker.plugin import Parameters, Plugin, Wiring
@@ -168,7 +168,7 @@ class Concurrency(Plugin):
             kept &= load < int(limit * (1.0 + self.parameters.headroom))
         return kept
 
-    def _loads(self, candidates: Candidates) -> list[tuple[Counts, int]]:
+    def _loads(self, candidates: Candidates) -> list[tuple[Vector, int]]:
         """What counts in this mode: load of each candidate, shape (n,), and the limit of one."""
         wanted, table, rows = self.parameters, candidates.table, candidates.rows
         tokens = table.in_flight_tokens if self.with_output else table.prefill_tokens

@@ -71,6 +71,14 @@ class PrefixMatch:
     block_size: int
     """Tokens a block."""
 
+    def held(self, rows: npt.NDArray[np.int64]) -> Counts:
+        """Blocks that endpoints hold, shape (n,); `rows` are in order."""
+        blocks = self.blocks
+        if not len(rows) or rows.item(-1) < len(blocks):
+            return blocks[rows]
+        # The table has grown since the match was made: its new rows hold nothing.
+        return np.append(blocks, np.zeros(rows.item(-1) + 1 - len(blocks), np.int64))[rows]
+
 
 @record
 class InFlightLoad:
@@ -112,13 +120,9 @@ class UncachedTokens:
         match = self.match
         if match is None:
             return np.full(len(rows), self.tokens, np.int64)
-        # The table may have grown since the match was made: its new rows hold nothing.
-        held = np.zeros(len(rows), np.int64)
-        known = rows < len(match.blocks)
-        held[known] = match.blocks[rows[known]]
-        beyond = max(0, self.tokens - match.total * match.block_size)
-        cost: Counts = np.maximum(match.total - held, 0) * match.block_size + beyond
-        return np.minimum(cost, self.tokens)
+        size, whole = match.block_size, match.total * match.block_size
+        missing: Counts = max(self.tokens, whole) - match.held(rows) * size
+        return missing if whole <= self.tokens else np.minimum(missing, self.tokens)
 
 
 @record

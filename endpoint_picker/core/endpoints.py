@@ -35,18 +35,23 @@ _COLUMNS: dict[str, tuple[Any, Any]] = {
     "num_blocks": (np.int64, 0),
     "updated_at": (np.float64, -np.inf),
     "readings": (np.int64, 0),
-    "in_flight": (np.int64, 0),
     "unread": (np.float64, 0.0),
-    "in_flight_tokens": (np.int64, 0),
-    "prefill_tokens": (np.int64, 0),
-    "pending": (np.int64, 0),
-    "prompt_tokens": (np.int64, 0),
-    "others": (np.float64, 0.0),
     "surplus": (np.float64, 0.0),
+    "room": (np.float64, np.inf),
     "failures": (np.int64, 0),
     "ejected_until": (np.float64, -np.inf),
 }
 """Column → (type, value of a fresh row). NaN and 0 in the scraped columns mean "not known"."""
+LOADS: Final = (
+    "in_flight",
+    "in_flight_tokens",
+    "prefill_tokens",
+    "pending",
+    "prompt_tokens",
+    "others",
+    "others_waiting",
+)
+"""Columns that are the rows of one array of floats, so that whoever adds them up reads them at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,27 +151,32 @@ class EndpointTable:
     """Tokens a KV block, as the engine tells; 0: not known."""
     num_blocks: Rows
     """KV blocks of the engine; 0: not known."""
+    room: Vector
+    """Tokens that its KV cache has room for; infinite: not known."""
     updated_at: Vector
     """When the last reading came (seconds, monotonic clock); -inf: never."""
     readings: Rows
     """How many readings have come."""
-    in_flight: Rows
+    in_flight: Vector
     """Requests that we sent there and have not seen finished."""
     unread: Vector
-    """Those of them that were sent since the last reading and have no token yet: no gauge shows them.
-    Floats, as what they are added to."""
-    in_flight_tokens: Rows
+    """Those of them that were sent since the last reading and have no token yet: no gauge shows them."""
+    in_flight_tokens: Vector
     """Tokens charged for them (see `ledger`)."""
-    prefill_tokens: Rows
+    prefill_tokens: Vector
     """The part of those tokens whose first output token has not been seen."""
-    pending: Rows
+    pending: Vector
     """Requests whose prompt we have it compute and whose first output token has not been seen."""
-    prompt_tokens: Rows
+    prompt_tokens: Vector
     """Tokens of all prompts in flight, cached or not: what they take of its KV cache."""
     others: Vector
     """Requests that its readings of late show on average beyond our own: those of other pickers."""
+    others_waiting: Vector
+    """Those of them that its last reading showed in the queue."""
+    loads: Vector
+    """All of LOADS, in that order, shape (7, capacity)."""
     surplus: Vector
-    """The same, below 0 too: a reading misses what we sent during the engine's last step."""
+    """Requests beyond our own, below 0 too: a reading misses what we sent during the engine's last step."""
     failures: Rows
     """Server errors in a row."""
     ejected_until: Vector
@@ -183,6 +193,7 @@ class EndpointTable:
         self.generation = np.zeros(capacity, np.int64)
         for name, (dtype, empty) in _COLUMNS.items():
             setattr(self, name, np.full(capacity, empty, dtype))
+        self._lay(np.zeros((len(LOADS), capacity)))
         self.lora_running = Adapters(capacity)
         self.lora_waiting = Adapters(capacity)
         self.models: list[tuple[ServedModel, ...]] = [()] * capacity
@@ -255,6 +266,9 @@ class EndpointTable:
             self.lora_running[row] = gauges.lora_running
         if gauges.lora_waiting is not None:
             self.lora_waiting[row] = gauges.lora_waiting
+        blocks = int(self.num_blocks[row])
+        if blocks > 0:
+            self.room[row] = blocks * int(self.block_size[row]) or np.inf
         self._note_others(row, (gauges.waiting or 0.0) + (gauges.running or 0.0), now)
         self.updated_at[row] = now
         self.readings[row] += 1
@@ -269,7 +283,9 @@ class EndpointTable:
             return
         kept = exp(min(0.0, float(self.updated_at[row]) - now) / SMOOTHED)
         self.surplus[row] += (1.0 - kept) * (seen - self.in_flight[row] - self.surplus[row])
-        self.others[row] = max(0.0, self.surplus[row])
+        self.others[row] = others = max(0.0, float(self.surplus[row]))
+        waiting = float(self.waiting[row]) - float(self.pending[row])
+        self.others_waiting[row] = min(others, waiting) if waiting > 0.0 else 0.0
 
     def scalar(self, attribute: str, producer: str) -> Vector | None:
         """A further fact about endpoints, shape (capacity,), NaN where not known; None: nobody wrote it.
@@ -315,6 +331,7 @@ class EndpointTable:
         self.generation[row] += 1
         for name, (_, empty) in _COLUMNS.items():
             getattr(self, name)[row] = empty
+        self.loads[:, row] = 0
         for values in self._scalars.values():
             values[row] = np.nan
         self.lora_running[row] = self.lora_waiting[row] = adapters.NONE
@@ -333,12 +350,18 @@ class EndpointTable:
         self.generation = np.concatenate([self.generation, np.zeros(extra, np.int64)])
         for name, (dtype, empty) in _COLUMNS.items():
             setattr(self, name, np.concatenate([getattr(self, name), np.full(extra, empty, dtype)]))
+        self._lay(np.pad(self.loads, ((0, 0), (0, extra))))
         for key, values in self._scalars.items():
             self._scalars[key] = np.concatenate([values, np.full(extra, np.nan)])
         self.lora_running.grow(extra)
         self.lora_waiting.grow(extra)
         self.models += [()] * extra
         self._endpoints += [None] * extra
+
+    def _lay(self, loads: Vector) -> None:
+        self.loads = loads
+        for name, column in zip(LOADS, loads, strict=True):
+            setattr(self, name, column)
 
     def _changed(self) -> None:
         self.version += 1

@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from endpoint_picker.core import attributes
 from endpoint_picker.core.attributes import InFlightLoad, Key, UncachedTokens
 from endpoint_picker.core.endpoints import Candidates, EndpointTable
@@ -66,7 +68,7 @@ class InFlight(Plugin):
         # Without the output, a request's tokens weigh on an endpoint only until the prompt is computed.
         counted = self.parameters.add_estimated_output_tokens
         tokens = table.in_flight_tokens if counted else table.prefill_tokens
-        return InFlightLoad(table.in_flight.copy(), tokens.copy())
+        return InFlightLoad(table.in_flight.astype(np.int64), tokens.astype(np.int64))
 
     def _output(self, tokens: int, limit: int | None) -> int:
         """Estimated output tokens: a share of the prompt, capped by the client and by configuration."""

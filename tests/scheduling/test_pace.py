@@ -1,5 +1,7 @@
 """How fast endpoints compute prompts, from their first tokens."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -53,7 +55,10 @@ def test_another_endpoint_in_the_row_starts_afresh() -> None:
         measured.computed(0, 1_000.0, since=at - 1.0, now=float(at))
         measured.computed(1, 1_000.0, since=at - 0.1, now=float(at))
     assert measured.slowness(np.arange(2), 20.0)[0] > 1.3
-    table.generation[0] += 2
+    first, second = table
+    table.replace([second])
+    table.replace([replace(first, port=first.port + 1), second])
+    assert table.live.tolist() == [0, 1]
     assert measured.slowness(np.arange(2), 20.0)[0] == 1.0
 
 

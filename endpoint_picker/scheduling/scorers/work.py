@@ -8,7 +8,7 @@ import numpy as np
 from endpoint_picker.core import attributes
 from endpoint_picker.core.attributes import Key
 from endpoint_picker.core.decision import Decision
-from endpoint_picker.core.endpoints import Candidates, EndpointTable, Rows, Vector
+from endpoint_picker.core.endpoints import LOADS, Candidates, Vector
 from endpoint_picker.core.request import Request
 from endpoint_picker.plugin import Parameters, Plugin, Wiring
 from endpoint_picker.scheduling.pace import Pace
@@ -23,6 +23,9 @@ OVERFLOWED: Final = 2.0
 """What a token costs for which another one has to leave the cache: it is computed again."""
 NEW: Final = 16.0
 """A token that is computed anywhere is capacity taken from whoever comes next, and room in a cache."""
+RECENT: Final = 50.0
+"""Requests over which the tokens of a prompt are averaged, for those of other pickers."""
+_OTHERS: Final = slice(LOADS.index("others"), None)
 
 
 class WorkParameters(Parameters, frozen=True):
@@ -51,11 +54,13 @@ class PrefillWork(Plugin):
         super().__init__(name, parameters, wiring)
         self._cost = attributes.uncached_tokens(parameters.in_flight_load_producer_name)
         self._sent: Key[float] = Key("SentAt", name)
-        self._pace = Pace(wiring.table)
+        self.pace = Pace(wiring.table)
+        self._usual = 0.0
+        """Tokens of a prompt, on average of late."""
 
     def adopt(self, old: Plugin) -> None:
         if isinstance(old, PrefillWork):
-            self._pace = old._pace
+            self.pace, self._usual = old.pace, old._usual
 
     def requires(self) -> Sequence[Key[Any]]:
         return (self._cost, attributes.prefix_match(self.parameters.prefix_match_info_producer_name))
@@ -71,25 +76,35 @@ class PrefillWork(Plugin):
         """In tokens, shape (n,)."""
         table, rows = candidates.table, candidates.rows
         asked = request.attributes.read(self._cost)
-        prompt = asked.tokens if asked is not None else 0
-        new = (asked.on(rows) if asked is not None else 0) + STEP
-        others, pending = _others(candidates)
-        requests = table.in_flight[rows] + others
-        usual = _usual(table, rows)
-        ahead = table.prefill_tokens[rows] + STEP * table.pending[rows] + pending * (usual + STEP)
-        held = table.prompt_tokens[rows] + others * usual
-        room = table.num_blocks[rows] * table.block_size[rows]
-        # Of a prefix that several share there is one copy: only what is new takes room.
-        taken = table.in_flight_tokens[rows] + others * usual + new
-        over = np.where(room > 0, np.maximum(taken - room, 0.0), 0.0)
+        prompt, new = (asked.tokens, asked.on(rows) + STEP) if asked is not None else (0, STEP)
+        one, usual = READ * (prompt + STEP), self._usual
+        # In the order of LOADS: what each costs, and what each takes of the KV cache. Of a prefix that
+        # several share there is one copy: only what is new takes room.
+        costs = (one, 0.0, 1.0, STEP, READ, one + READ * usual, usual + STEP)
+        takes = (0.0, 1.0, 0.0, 0.0, 0.0, usual, 0.0)
+        total: Vector
+        total, taken = np.array((costs, takes)) @ self._loads(candidates)
         # What waits on a slow endpoint is there for longer: W and n say so themselves.
-        slow = self._pace.slowness(rows, candidates.now)
-        total: Vector = ahead + new * (slow + NEW)
-        total += READ * (held + requests * (prompt + STEP)) + OVERFLOWED * over
+        total += new * (self.pace.slowness(rows, candidates.now) + NEW)
+        taken += new - table.room[rows]
+        if taken[taken.argmax()] > 0.0:
+            total += OVERFLOWED * np.maximum(taken, 0.0)
         return total
+
+    def _loads(self, candidates: Candidates) -> Vector:
+        """The table's, shape (7, n); other pickers have sent nothing where no reading counts."""
+        table, rows = candidates.table, candidates.rows
+        loads: Vector = table.loads[:, rows]
+        stale = table.stale(rows, candidates.now)
+        if stale is not None:
+            loads[_OTHERS, stale] = 0.0
+        return loads
 
     def learn(self, request: Request, decision: Decision) -> None:
         request.attributes.write(self._sent, self.wiring.clock())
+        asked = request.attributes.read(self._cost)
+        if asked is not None:
+            self._usual += (asked.tokens - self._usual) / RECENT
 
     def learn_at(self, request: Request, row: int) -> None:
         """Who serves it in the end began when the first choice had failed, which nobody saw."""
@@ -97,23 +112,4 @@ class PrefillWork(Plugin):
     def prefilled(self, request: Request, row: int) -> None:
         asked, since = request.attributes.read(self._cost), request.attributes.read(self._sent)
         if asked is not None and since is not None:
-            self._pace.computed(row, asked.at(row) + STEP, since=since, now=self.wiring.clock())
-
-
-def _others(candidates: Candidates) -> tuple[Vector, Vector]:
-    """Requests of other pickers, and those of them that wait, shape (n,); 0 where no reading counts."""
-    table, rows = candidates.table, candidates.rows
-    others = table.others[rows]
-    if not others[others.argmax()]:
-        return others, others
-    stale = table.stale(rows, candidates.now)
-    if stale is not None:
-        others[stale] = 0.0
-    waiting = np.nan_to_num(table.waiting[rows])
-    return others, np.minimum(others, np.maximum(0.0, waiting - table.pending[rows]))
-
-
-def _usual(table: EndpointTable, rows: Rows) -> float:
-    """Tokens of a prompt on average, of those in flight now."""
-    requests = int(table.in_flight[rows].sum())
-    return float(table.prompt_tokens[rows].sum()) / requests if requests else 0.0
+            self.pace.computed(row, asked.at(row) + STEP, since=since, now=self.wiring.clock())

@@ -59,7 +59,7 @@ def test_requests_in_flight_cost_their_work_and_what_they_read() -> None:
 
 def test_what_does_not_fit_into_the_cache_costs_twice_as_much() -> None:
     table = idle(2, block_size=16, num_blocks=100)
-    table.num_blocks[0] = 0  # not known: nothing is said
+    table.room[0] = np.inf  # not known: nothing is said
     over = 2 * (1_256 + 1_000 - 1_600)
     Ledger(table).reserve(1, prefill_tokens=1_000, prompt_tokens=0).first_token()
     Ledger(table).reserve(0, prefill_tokens=1_000, prompt_tokens=0).first_token()
@@ -83,7 +83,7 @@ def test_who_computes_slowly_costs_more() -> None:
     for at in range(1, 40):
         for row, seconds in ((0, 0.1), (1, 0.3)):
             now = NOW - 40.0 + at
-            scorer._pace.computed(row, 4_000.0, since=now - seconds, now=now)
+            scorer.pace.computed(row, 4_000.0, since=now - seconds, now=now)
     fast, slow = scorer.costs(asked(table), candidates_of(table))
     assert 1_256 * 16.5 < fast < 1_256 * 16.65
     assert 1_256 * 17.35 < slow < 1_256 * 17.5
@@ -94,10 +94,10 @@ def test_its_pace_comes_from_first_tokens() -> None:
     scorer = make(PrefillWork, table)
     request = asked(table)
     scorer.prefilled(request, 1)  # sent by nobody knows whom: nothing is learned
-    assert not scorer._pace._count.any()
+    assert not scorer.pace._count.any()
     scorer.learn(request, decided(table, 1))
     scorer.prefilled(request, 1)
-    assert scorer._pace._count[1] == 1
+    assert scorer.pace._count[1] == 1
 
 
 def test_it_reads_the_producer_that_is_named() -> None:
