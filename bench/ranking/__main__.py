@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add(
         "--policy",
-        default="round-robin,weighted,affinity,default,work",
+        default="round-robin,weighted,affinity,default",
         metavar="NAME,…",
         help=f"of {', '.join(roster.shipped())}, {roster.DEFAULT}, {ROUND_ROBIN} (Envoy alone), or files of "
         "configurations (%(default)s)",

@@ -23,8 +23,6 @@ PRIOR: Final = 8_000.0
 """Tokens for which an endpoint is taken to be like the others, whatever is seen of it."""
 EXTREME: Final = 16.0
 """How much slower (or faster) than the others an endpoint is taken to be at most."""
-LASTING: Final = 0.1
-"""Seconds for which what has been worked out is used: it changes little from one request to the next."""
 
 
 class Pace:
@@ -34,9 +32,6 @@ class Pace:
         self._table = table
         self._prompts = np.zeros((0, LAST, 3))
         """Row → its last prompts: when, tokens, seconds a token."""
-        self._slow, self._told = np.zeros(0), -np.inf
-        """Slowness by row, and when that was worked out."""
-        self._version = -1
         self._count = self._generation = np.zeros(0, np.int64)
         self._pace = self._tokens = self._at = self._last = np.zeros(0)
 
@@ -56,19 +51,13 @@ class Pace:
 
     def slowness(self, rows: Rows, now: float) -> Vector:
         """Time a token relative to all others together, shape (n,): 2 takes twice as long."""
-        if not 0.0 <= now - self._told < LASTING or self._version != self._table.version:
-            self._slow, self._told, self._version = self._slowness(now), now, self._table.version
-        return self._slow[rows]
-
-    def _slowness(self, now: float) -> Vector:
-        """The same, of all rows."""
         self._fit()
-        known = self._generation == self._table.generation
-        tokens = self._tokens * np.exp((self._at - now) / FADING) * known
+        known = self._generation[rows] == self._table.generation[rows]
+        tokens = self._tokens[rows] * np.exp((self._at[rows] - now) / FADING) * known
         total = tokens.sum()
-        if total <= 0.0 or (usual := (self._pace * tokens).sum() / total) <= 0.0:
-            return np.ones(len(tokens))
-        found: Vector = (self._pace / usual * tokens + PRIOR) / (tokens + PRIOR)
+        if total <= 0.0 or (usual := (self._pace[rows] * tokens).sum() / total) <= 0.0:
+            return np.ones(len(rows))
+        found: Vector = (self._pace[rows] / usual * tokens + PRIOR) / (tokens + PRIOR)
         return np.clip(found, 1.0 / EXTREME, EXTREME)
 
     def _fit(self, row: int | None = None) -> None:

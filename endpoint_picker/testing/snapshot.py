@@ -43,7 +43,8 @@ def changes(before: State, after: State, *, allowed: frozenset[str] = frozenset(
 
 
 def _columns(table: EndpointTable) -> Iterator[tuple[str, Any]]:
-    public = (name for name in vars(table) if not name.startswith("_"))
+    # `loads` is columns that are there by name.
+    public = (name for name in vars(table) if not name.startswith("_") and name != "loads")
     yield from ((name, _frozen(getattr(table, name))) for name in public)
     yield "live", _frozen(table.live)
     yield "endpoints", tuple((each.id, each.host_port, _frozen(each.labels)) for each in table)

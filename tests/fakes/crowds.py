@@ -17,18 +17,20 @@ from bench.fleet.roster import find
 from bench.fleet.traffic import Request, Workload
 from bench.fleet.workloads.making import BLOCK, Ids, about, poisson
 
-POLICY = "work"
+POLICY = "default"
 """The policy whose behaviour is described."""
 
 
 def beside(scorer: str, *, weight: float) -> PolicySpec:
-    """The policy, with another scorer in its profile; `scorer` is its plugin in YAML."""
-    found = find(POLICY)
-    document = yaml.safe_load(found.config)
+    """The policy's scorer, with another one in its profile; `scorer` is its plugin in YAML."""
     plugin = yaml.safe_load(scorer)
-    document["plugins"].append(plugin)
-    placed = document["schedulingProfiles"][0]["plugins"]
-    placed.append({"pluginRef": plugin["type"], "weight": weight})
+    placed = [{"pluginRef": "prefill-work-scorer"}, {"pluginRef": plugin["type"], "weight": weight}]
+    document = {
+        "apiVersion": "llm-d.ai/v1alpha1",
+        "kind": "EndpointPickerConfig",
+        "plugins": [{"type": "prefill-work-scorer"}, plugin],
+        "schedulingProfiles": [{"name": "default", "plugins": placed}],
+    }
     return PolicySpec(f"{POLICY}-beside", config=yaml.safe_dump(document))
 
 

@@ -82,7 +82,7 @@ def test_runs_go_to_other_processes() -> None:
 
 def test_every_policy_has_a_name_of_its_own() -> None:
     assert len(set(names())) == len(names())
-    alone = {"weighted", "weighted-no-hit-lru", "affinity", "random", "work"}
+    alone = {"weighted", "weighted-no-hit-lru", "affinity", "random"}
     assert set(shipped()) == alone | {"pd-weighted", "pd-guide", "pd-work"}
     for name in names():
         assert find(name).name == name

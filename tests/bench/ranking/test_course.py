@@ -54,7 +54,7 @@ def test_conversations_cannot_be_compared_request_by_request() -> None:
 
 @pytest.mark.e2e
 @pytest.mark.skipif(not BINARY.exists(), reason="the real Envoy is not installed: make setup")
-@pytest.mark.parametrize("policy", ["round-robin", "work"])
+@pytest.mark.parametrize("policy", ["round-robin", "default"])
 def test_both_worlds_serve_the_same_requests(policy: str, tmp_path: Path) -> None:
     """So few that caches, not queues, decide: what is found in them is the same to the token."""
     course = Course(traces_at=NOWHERE, requests=24, rate=12.0, replicas=2, slow=0.5, most_tokens=4)

@@ -33,8 +33,8 @@ def idle(count: int, *, block_size: int | None = None, num_blocks: int | None = 
 
 def test_an_idle_endpoint_costs_what_is_new_there() -> None:
     table = idle(2)
-    # u = 1000 + 256 where nothing is held, 400 + 256 where six blocks are; each counts 1 + 16 times.
-    assert costs(table, asked(table, {1: 6})) == [1_256 * 17, 656 * 17]
+    # u = 1000 + 256 where nothing is held, 400 + 256 where six blocks are; each counts 1 + 5 times.
+    assert costs(table, asked(table, {1: 6})) == [1_256 * 6, 656 * 6]
 
 
 def test_the_least_cost_scores_one_and_the_others_their_share_of_it() -> None:
@@ -49,12 +49,12 @@ def test_requests_in_flight_cost_their_work_and_what_they_read() -> None:
     waiting = ledger.reserve(1, prefill_tokens=500, prompt_tokens=2_000)
     decoding = ledger.reserve(2, prefill_tokens=500, prompt_tokens=2_000)
     decoding.first_token()
-    read = 0.2 * (2_000 + 1 * (1_000 + 256))
-    plain = 1_256 * 17 + read
-    assert costs(table, asked(table)) == pytest.approx([1_256 * 17, plain + 500 + 256, plain])
+    read = 0.07 * (2_000 + 1 * (1_000 + 256))
+    plain = 1_256 * 6 + read
+    assert costs(table, asked(table)) == pytest.approx([1_256 * 6, plain + 500 + 256, plain])
     waiting.release()
     decoding.release()
-    assert costs(table, asked(table)) == [1_256 * 17] * 3
+    assert costs(table, asked(table)) == [1_256 * 6] * 3
 
 
 def test_what_does_not_fit_into_the_cache_costs_twice_as_much() -> None:
@@ -71,7 +71,7 @@ def test_requests_of_other_pickers_count_as_long_as_their_reading_does() -> None
     table = idle(2)
     table.observe(1, Gauges(waiting=0, running=4), NOW + 100.0)  # long after the reading before
     plain, shared = costs(table, asked(table))
-    assert shared - plain == pytest.approx(0.2 * 4 * 1_256)
+    assert shared - plain == pytest.approx(0.07 * 4 * 1_256)
     table.updated_at[:] = NOW - 100.0
     table._oldest = -np.inf
     assert len(set(costs(table, asked(table)))) == 1
@@ -85,8 +85,26 @@ def test_who_computes_slowly_costs_more() -> None:
             now = NOW - 40.0 + at
             scorer.pace.computed(row, 4_000.0, since=now - seconds, now=now)
     fast, slow = scorer.costs(asked(table), candidates_of(table))
-    assert 1_256 * 16.5 < fast < 1_256 * 16.65
-    assert 1_256 * 17.35 < slow < 1_256 * 17.5
+    assert 1_256 * 5.5 < fast < 1_256 * 5.65
+    assert 1_256 * 6.35 < slow < 1_256 * 6.5
+
+
+def test_what_is_new_costs_more_where_the_cache_is_overwritten() -> None:
+    table = idle(2, block_size=16, num_blocks=625)
+    scorer = make(PrefillWork, table)
+    for _ in range(3):  # three prompts of 1,000 tokens, of 10,000 that have room
+        scorer.learn(asked(table), decided(table, 1))
+    first, second = scorer.costs(asked(table), candidates_of(table))
+    assert (first, second) == pytest.approx((1_256 * 6, 1_256 * (6 + 10 * 0.3)))
+
+
+def test_a_prompt_that_is_computed_elsewhere_comes_to_both_caches() -> None:
+    table = idle(3, block_size=16, num_blocks=625)
+    scorer = make(PrefillWork, table)
+    scorer.learn(asked(table), decided(table, 1, prefill=2))
+    assert scorer.costs(asked(table), candidates_of(table)).tolist() == pytest.approx(
+        [1_256 * 6, 1_256 * 7, 1_256 * 7]
+    )
 
 
 def test_its_pace_comes_from_first_tokens() -> None:
