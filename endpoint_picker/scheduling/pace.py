@@ -32,6 +32,8 @@ class Pace:
         self._table = table
         self._prompts = np.zeros((0, LAST, 3))
         """Row → its last prompts: when, tokens, seconds a token."""
+        self._news: set[int] = set()
+        """Rows with prompts that have not been looked at."""
         self._count = self._generation = np.zeros(0, np.int64)
         self._pace = self._tokens = self._at = self._last = np.zeros(0)
 
@@ -42,16 +44,13 @@ class Pace:
         self._last[row] = now
         self._prompts[row, self._count[row] % LAST] = now, tokens, seconds / tokens
         self._count[row] += 1
-        whens, sizes, paces = self._prompts[row, : self._count[row]].T
-        weights = np.minimum(sizes, WEIGHTIEST) * np.exp((whens - now) / FADING)
-        order = paces.argsort()
-        reached = weights[order].cumsum()
-        self._pace[row] = paces[order[reached.searchsorted(reached[-1] / 2)]]
-        self._tokens[row], self._at[row] = reached[-1], now
+        self._news.add(row)
 
     def slowness(self, rows: Rows, now: float) -> Vector:
         """Time a token relative to all others together, shape (n,): 2 takes twice as long."""
         self._fit()
+        while self._news:
+            self._settle(self._news.pop())
         known = self._generation[rows] == self._table.generation[rows]
         tokens = self._tokens[rows] * np.exp((self._at[rows] - now) / FADING) * known
         total = tokens.sum()
@@ -59,6 +58,15 @@ class Pace:
             return np.ones(len(rows))
         found: Vector = (self._pace[rows] / usual * tokens + PRIOR) / (tokens + PRIOR)
         return np.clip(found, 1.0 / EXTREME, EXTREME)
+
+    def _settle(self, row: int) -> None:
+        """Find the median of an endpoint's prompts."""
+        whens, sizes, paces = self._prompts[row, : self._count[row]].T
+        weights = np.minimum(sizes, WEIGHTIEST) * np.exp((whens - self._last[row]) / FADING)
+        order = paces.argsort()
+        reached = weights[order].cumsum()
+        self._pace[row] = paces[order[reached.searchsorted(reached[-1] / 2)]]
+        self._tokens[row], self._at[row] = reached[-1], self._last[row]
 
     def _fit(self, row: int | None = None) -> None:
         """Follow the table: it may have grown, and have another endpoint in this row."""
