@@ -77,6 +77,17 @@ def test_requests_of_other_pickers_count_as_long_as_their_reading_does() -> None
     assert len(set(costs(table, asked(table)))) == 1
 
 
+def test_those_of_them_that_wait_cost_what_a_usual_prompt_does() -> None:
+    table = idle(3)
+    scorer = make(PrefillWork, table)
+    for _ in range(500):  # prompts of 1,000 tokens are usual
+        scorer.learn(asked(table), decided(table, 0))
+    for row, waiting in ((1, 0), (2, 2)):
+        table.observe(row, Gauges(waiting=waiting, running=4 - waiting), NOW + 100.0)
+    _, running, queued = scorer.costs(asked(table), candidates_of(table))
+    assert queued - running == pytest.approx(2 * 1_256, rel=1e-3)
+
+
 def test_who_computes_slowly_costs_more() -> None:
     table = idle(2)
     scorer = make(PrefillWork, table)
