@@ -121,7 +121,7 @@ class UncachedTokens:
         if match is None:
             return np.full(len(rows), self.tokens, np.int64)
         size, whole = match.block_size, match.total * match.block_size
-        missing: Counts = max(self.tokens, whole) - match.held(rows) * size
+        missing: Counts = max(self.tokens, whole) - np.minimum(match.held(rows), match.total) * size
         return missing if whole <= self.tokens else np.minimum(missing, self.tokens)
 
 
