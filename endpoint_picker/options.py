@@ -10,7 +10,7 @@ class Options:
 
     config_file: Path | None = None
     config_text: str = ""
-    """Used where there is no file; empty means the default configuration."""
+    """Used where there is no file; with neither, the default configuration runs."""
     endpoints: str = ""
     pool: str = "epp"
     transport: str = "http2"

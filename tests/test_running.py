@@ -13,6 +13,7 @@ from endpoint_picker.director import Arrival
 from endpoint_picker.exchange import Exchange
 from endpoint_picker.options import Options
 from endpoint_picker.running import Running
+from endpoint_picker.scheduling.profile import WeightedProfile
 
 PREFIX: Mapping[str, Any] = {"type": "prefix-cache-scorer"}
 QUEUE: Mapping[str, Any] = {"type": "queue-scorer"}
@@ -79,11 +80,30 @@ def test_a_bad_file_changes_nothing(
 ) -> None:
     picker = members(running(file))
     file.write_text(text)
-    good = complaint is None  # an empty file is the default configuration
+    good = complaint is None  # an empty file is a configuration, too
     assert picker.reload() == good
     assert route(picker).decision is not None
     assert reloads(picker, "failure") == (None if good else 1)
     assert complaint is None or complaint in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "scorers"),
+    [
+        (None, ["prefill-work-scorer"]),
+        ("", ["queue-scorer", "kv-cache-utilization-scorer", "prefix-cache-scorer"]),
+    ],
+)
+def test_without_a_file_ours_runs_and_with_an_empty_one_what_it_means_to_the_reference(
+    tmp_path: Path, text: str | None, scorers: list[str]
+) -> None:
+    file = tmp_path / "config.yaml"
+    if text is not None:
+        file.write_text(text)
+    picker = Running(Options(config_file=None if text is None else file, endpoints=MEMBERS), lambda: 1000.0)
+    profile = picker._assembly.scheduler.profiles["default"]
+    assert isinstance(profile, WeightedProfile)
+    assert [each.type for each in profile.scorers] == scorers
 
 
 def test_a_file_that_is_gone_changes_nothing(file: Path) -> None:

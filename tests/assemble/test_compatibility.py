@@ -187,7 +187,7 @@ def test_row_15_among_equals_the_choice_is_random() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n"])
-def test_row_16_nothing_means_the_default(text: str) -> None:
+def test_row_16_an_empty_document_is_load_and_cache_hits(text: str) -> None:
     config = load.load(text)
     assert [placed.weight for placed in config.profiles[0].plugins] == [2.0, 2.0, 3.0]
 

@@ -110,7 +110,7 @@ def test_a_guide_runs_or_names_what_is_missing(guide: Guide) -> None:
         assert blocks[name]["parameters"].items() >= parameters.items()
 
 
-def test_no_configuration_is_load_and_cache_hits() -> None:
+def test_an_empty_document_is_load_and_cache_hits() -> None:
     document = amounts(load.load(""))
     assert wiring(document) == DEFAULT
     assert [block["type"] for block in document["plugins"]][:3] == list(DEFAULT["default"])[:3]

@@ -35,7 +35,7 @@ def test_every_sample_configuration_loads() -> None:
 
 
 @pytest.mark.parametrize("text", ["", b"", "# nothing", "---\n"])
-def test_nothing_means_the_default(text: str | bytes) -> None:
+def test_nothing_means_what_it_does_to_the_reference(text: str | bytes) -> None:
     (profile,) = load.load(text).profiles
     assert {placed.plugin_ref: placed.weight for placed in profile.plugins} == {
         "queue-scorer": 2.0,
