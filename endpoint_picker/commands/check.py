@@ -42,8 +42,8 @@ def parser() -> ArgumentParser:
         description="Validates configurations without serving. Prints what each amounts to: every plugin, "
         "those that are added included, with every parameter. The output is a configuration again.",
         epilog="Mistakes go to standard error as FILE:LINE: …, and the exit code is 1 then, else 0 (also "
-        "where --diff finds changes). An empty FILE means what it means to the reference: queue 2, KV cache 2, "
-        "prefix 3.",
+        "where --diff finds changes). An empty FILE means what it means to the reference: "
+        "queue 2, KV cache 2, prefix 3.",
         allow_abbrev=False,
     )
     whole.add_argument(
