@@ -17,7 +17,7 @@ _PACE = Pace()
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """All flags; those that `bench.fleet` has, too, mean the same there."""
+    """All flags. Those of `bench.fleet` mean the same, but for `--speed`, which is its engines' there."""
     flags = argparse.ArgumentParser(
         prog="python -m bench.load",
         description=description,
